@@ -1,0 +1,73 @@
+// Package lock is the record of what a recipe resolved to. It lies beside the
+// recipe (recipes/netboot.yaml -> recipes/netboot.lock) and names every input
+// by version, path, size and SHA-256, so that the same lock gives the same
+// bytes, on any machine and from any mirror.
+//
+// The main calls are [Load] and [Save]. A lock that does not belong to the
+// recipe, or that was edited by hand, is refused with [ErrStale] or
+// [ErrEdited]: there is no "use it anyway".
+//
+// A lock names no host: the mirror is the machine's matter, or the recipe's.
+package lock
+
+import (
+	"errors"
+	"time"
+
+	"github.com/farboot/farboot/payload/object"
+)
+
+// Format is the only layout version that this package reads and writes.
+const Format = 1
+
+// Errors that callers turn into hints. Both mean: run "farboot lock --update".
+var (
+	ErrMissing = errors.New("no lock")
+	ErrStale   = errors.New("stale lock")
+	ErrEdited  = errors.New("edited lock")
+)
+
+// Lock is the content of a lock file.
+type Lock struct {
+	Format int `json:"format"`
+	// Recipe is the SHA-256 over the recipe's text and the flags that change
+	// what it resolves to.
+	Recipe object.ID `json:"recipe"`
+	// Epoch stands for "now" in everything that is built: the newest Date of
+	// the repositories read, or the moment of locking where there were none.
+	// Whole seconds, UTC.
+	Epoch time.Time `json:"epoch"`
+	// Inputs are sorted by Name.
+	Inputs []Input `json:"inputs"`
+	// Sum is the SHA-256 over this file's own content without Sum.
+	Sum object.ID `json:"sum"`
+}
+
+// Input is one resolved input.
+type Input struct {
+	// Name is the input as the recipe has it: "deb:shim-signed",
+	// "url:http://...", "file:keys/x". A package that another one led to is
+	// named like one in the recipe.
+	Name string `json:"name"`
+	// Version is a package's version; empty otherwise.
+	Version string `json:"version,omitzero"`
+	// Arch is a package's architecture, "amd64" or "all"; empty otherwise.
+	Arch string `json:"arch,omitzero"`
+	// Path is where the bytes are: for a package relative to the mirror's base
+	// ("pool/main/..."), for a URL the URL, for a file its path in the project.
+	Path string `json:"path"`
+	// Repo tells which repository of the suite has the package: "archive" or
+	// "security"; empty otherwise.
+	Repo string `json:"repo,omitzero"`
+	object.Ref
+}
+
+// Lookup returns the input called name.
+func (l *Lock) Lookup(name string) (Input, bool) {
+	for _, in := range l.Inputs {
+		if in.Name == name {
+			return in, true
+		}
+	}
+	return Input{}, false
+}

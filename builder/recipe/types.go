@@ -1,0 +1,154 @@
+package recipe
+
+// Kinds of recipe, as the recipe's first key names them.
+const (
+	KindMedium = "medium"
+	KindSite   = "site"
+)
+
+// Recipe is one decoded and validated recipe file. Exactly one of Medium and
+// Site is set, as Kind says.
+type Recipe struct {
+	// Path is the recipe's file as the user named it, for messages.
+	Path string
+	// Dir is the project folder that every path in the recipe is relative to
+	// and may not leave: the folder that holds the recipe, or the folder above
+	// it where that folder is called "recipes".
+	Dir string
+	// Raw is the recipe's text. The lock's checksum covers it.
+	Raw    []byte
+	Kind   string
+	Medium *Medium
+	Site   *Site
+}
+
+// Medium is a recipe of kind "medium": what is burned.
+type Medium struct {
+	Kind string `yaml:"kind" json:"kind"`
+	// Name becomes the name of the results: out/<name>.iso, out/<name>/.
+	Name string `yaml:"name" json:"name"`
+	// Apt says where "deb:" inputs come from; by default from the machine's
+	// own apt configuration.
+	Apt Apt `yaml:"apt" json:"apt,omitzero"`
+	// Kernel is what the agent runs on.
+	Kernel Kernel `yaml:"kernel" json:"kernel"`
+	// Compression of the initramfs: "xz" (small, the default) or "zstd" (fast).
+	Compression string `yaml:"compression" json:"compression,omitzero"`
+	// Trust is the folder with the trust statement, made by "farboot keys init".
+	Trust string `yaml:"trust" json:"trust"`
+	// Site lists the base URLs that the agent asks, in order.
+	Site []string `yaml:"site" json:"site"`
+	// Channel must equal the site's. Default "stable".
+	Channel string `yaml:"channel" json:"channel,omitzero"`
+	// Console lists kernel consoles, the main one last. Default tty0 and
+	// "ttyS0,115200".
+	Console []string `yaml:"console" json:"console,omitzero"`
+	// Cmdline is added to the agent's own kernel command line.
+	Cmdline string `yaml:"cmdline" json:"cmdline,omitzero"`
+	// Timeout is how long the menu waits, in seconds. Default 3; 0 boots at once.
+	Timeout *int `yaml:"timeout" json:"timeout,omitzero"`
+	// Menu lists the bootloader's entries; the first is the default. Without
+	// one the menu has the agent alone.
+	Menu []MenuEntry `yaml:"menu" json:"menu,omitzero"`
+}
+
+// Kernel names the package with the agent's kernel and the modules to take.
+type Kernel struct {
+	Input `yaml:",inline"`
+	// Modules lists sets (net, storage, usb, filesystems, watchdog) and single
+	// module names. Default net and usb.
+	Modules []string `yaml:"modules" json:"modules,omitzero"`
+}
+
+// MenuEntry is one line of the bootloader's menu. Exactly one kind is set.
+type MenuEntry struct {
+	Title string      `yaml:"title" json:"title"`
+	Agent *AgentEntry `yaml:"agent" json:"agent,omitzero"`
+	Linux *LinuxEntry `yaml:"linux" json:"linux,omitzero"`
+}
+
+// AgentEntry starts the medium's own agent.
+type AgentEntry struct {
+	// Cmdline is added to the agent's kernel command line, for this entry only.
+	Cmdline string `yaml:"cmdline" json:"cmdline,omitzero"`
+}
+
+// LinuxEntry is a Linux kernel (or something that looks like one, as
+// memtest86+ does) with its initrds. In a medium's menu GRUB starts it, in a
+// site's entries the agent does.
+type LinuxEntry struct {
+	Kernel  Input   `yaml:"kernel" json:"kernel"`
+	Initrd  []Input `yaml:"initrd" json:"initrd,omitzero"`
+	Cmdline string  `yaml:"cmdline" json:"cmdline,omitzero"`
+}
+
+// Site is a recipe of kind "site": what is served.
+type Site struct {
+	Kind string `yaml:"kind" json:"kind"`
+	// Name becomes the name of the result, out/<name>/. Default "site".
+	Name string `yaml:"name" json:"name,omitzero"`
+	Apt  Apt    `yaml:"apt" json:"apt,omitzero"`
+	// Product must equal the trust statement's, which is also its default.
+	Product string `yaml:"product" json:"product,omitzero"`
+	// Channel must equal the media's. Default "stable".
+	Channel string `yaml:"channel" json:"channel,omitzero"`
+	// Trust is the folder with the trust statement. Default "keys".
+	Trust string `yaml:"trust" json:"trust,omitzero"`
+	// ValidDays is how long a published manifest may be used. Default 30.
+	ValidDays *int             `yaml:"valid_days" json:"valid_days,omitzero"`
+	Entries   map[string]Entry `yaml:"entries" json:"entries"`
+	Machines  []Machine        `yaml:"machines" json:"machines,omitzero"`
+	// Default lists the entries for machines that nothing matches, in order.
+	Default []string `yaml:"default" json:"default,omitzero"`
+}
+
+// Entry is one thing that a machine can boot. Exactly one kind is set.
+type Entry struct {
+	Title string      `yaml:"title" json:"title"`
+	Linux *LinuxEntry `yaml:"linux" json:"linux,omitzero"`
+}
+
+// Machine says which entries a machine boots, in order.
+type Machine struct {
+	Match Match    `yaml:"match" json:"match"`
+	Boot  []string `yaml:"boot" json:"boot"`
+}
+
+// Match recognises a machine. Every field that is set must fit.
+type Match struct {
+	MAC    string `yaml:"mac" json:"mac,omitzero"`
+	UUID   string `yaml:"uuid" json:"uuid,omitzero"`
+	Serial string `yaml:"serial" json:"serial,omitzero"`
+}
+
+// Input is where bytes come from: a package ("deb", with "file" for one file
+// of it), a URL with its hash, or a file of the project.
+type Input struct {
+	Deb    string `yaml:"deb" json:"deb,omitzero"`
+	URL    string `yaml:"url" json:"url,omitzero"`
+	SHA256 string `yaml:"sha256" json:"sha256,omitzero"`
+	// File is a path inside the package where Deb is set, otherwise a path
+	// inside the project folder.
+	File string `yaml:"file" json:"file,omitzero"`
+	// Line is where the input stands in the recipe, for messages.
+	Line int `yaml:"-" json:"-"`
+}
+
+// Apt says which repository serves "deb:" inputs.
+type Apt struct {
+	// Suite is the release, with its -updates and -security. Default "bookworm",
+	// whatever the building machine runs.
+	Suite string `yaml:"suite" json:"suite,omitzero"`
+	// Mirror and Security are base URLs; by default the machine's own apt
+	// configuration names them.
+	Mirror   string `yaml:"mirror" json:"mirror,omitzero"`
+	Security string `yaml:"security" json:"security,omitzero"`
+	// Keyring is a file of the project with the repository's keys. It must be
+	// set where Mirror is.
+	Keyring string `yaml:"keyring" json:"keyring,omitzero"`
+	// Components defaults to [main].
+	Components []string `yaml:"components" json:"components,omitzero"`
+	// Snapshot is the moment (RFC 3339) as of which a frozen mirror's
+	// Valid-Until is judged. Only with Mirror.
+	Snapshot string `yaml:"snapshot" json:"snapshot,omitzero"`
+}
