@@ -1,0 +1,96 @@
+// Package leak keeps secret keys out of whatever leaves the operator's desk.
+//
+// [Scan] reads one file and fails, wrapping [ErrSecret], if it holds a private
+// key: a PEM or OpenSSH private key block or an armored OpenPGP one anywhere
+// in it, or a binary OpenPGP packet stream with a secret key packet. The
+// builder scans every file that goes into a medium or a site, before it goes.
+//
+// Scan does not look inside archives or compressed files, and it cannot know a
+// password when it sees one. A program that merely contains the words
+// "BEGIN PRIVATE KEY", as every TLS library does, is no secret: a block counts
+// only with encoded key material behind its first line.
+package leak
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// ErrSecret is wrapped by the error of a file that must not leave the desk.
+var ErrSecret = errors.New("secret key")
+
+const (
+	// window is how much of a file is looked at together, in bytes; the
+	// overlap is enough for a block's first line, its headers and some of its
+	// body.
+	window  = 64 << 10
+	overlap = 1 << 10
+	// maxPackets bounds the walk over an OpenPGP file. A public key with a
+	// hundred certifications has fewer.
+	maxPackets = 1000
+)
+
+// privateBlock finds a private key in text: the line that starts the block,
+// headers if any, and 40 characters of base64.
+var privateBlock = regexp.MustCompile(
+	`-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?)-----[ \t]*\r?\n(?:[A-Za-z-]+: [^\r\n]*\r?\n)*(?:\r?\n)?[A-Za-z0-9+/]{40}`)
+
+// Scan reads r to its end and fails if it holds a secret key. The name is for
+// the message.
+func Scan(name string, r io.Reader) error {
+	br := bufio.NewReaderSize(r, window)
+	head, err := br.Peek(window)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if secretPacket(head) {
+		return found(name, "an OpenPGP secret key packet")
+	}
+	buf := make([]byte, 0, window+overlap)
+	for {
+		n, err := io.ReadFull(br, buf[len(buf):window])
+		buf = buf[:len(buf)+n]
+		if m := privateBlock.FindSubmatch(buf); m != nil {
+			return found(name, "a block "+string(m[1]))
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		keep := copy(buf, buf[len(buf)-overlap:])
+		buf = buf[:keep]
+	}
+}
+
+// Bytes scans data.
+func Bytes(name string, data []byte) error { return Scan(name, bytes.NewReader(data)) }
+
+// secretPacket tells whether data starts with OpenPGP packets (RFC 9580,
+// section 4) of which one is a secret key or subkey.
+func secretPacket(data []byte) bool {
+	r := packet.NewOpaqueReader(bytes.NewReader(data))
+	for range maxPackets {
+		p, err := r.Next()
+		if err != nil {
+			return false
+		}
+		if p.Tag == 5 || p.Tag == 7 { // secret key, secret subkey
+			_, err := p.Parse()
+			return err == nil
+		}
+	}
+	return false
+}
+
+// found is the error for a secret.
+func found(name, what string) error {
+	return fmt.Errorf("%s: holds %s: %w", name, what, ErrSecret)
+}

@@ -1,0 +1,107 @@
+package leak_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+	"testing"
+	"testing/iotest"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+
+	"github.com/farboot/farboot/builder/leak"
+)
+
+// pemKey returns a fresh private key as openssl would write it.
+func pemKey(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+// pgpKey returns a fresh OpenPGP key, secret and public part.
+func pgpKey(t *testing.T) (secret, public []byte) {
+	t.Helper()
+	e, err := openpgp.NewEntity("Test", "", "test@example.org", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s, p bytes.Buffer
+	if err := errors.Join(e.SerializePrivate(&s, nil), e.Serialize(&p)); err != nil {
+		t.Fatal(err)
+	}
+	return s.Bytes(), p.Bytes()
+}
+
+// armored wraps data as gpg --armor does.
+func armored(t *testing.T, kind string, data []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := armor.Encode(&b, kind, map[string]string{"Comment": "made by a test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write(data)
+	w.Close()
+	return b.Bytes()
+}
+
+func TestScan(t *testing.T) {
+	secret, public := pgpKey(t)
+	pemBlock := pemKey(t)
+	encrypted := pem.EncodeToMemory(&pem.Block{
+		Type: "RSA PRIVATE KEY", Bytes: bytes.Repeat([]byte{7}, 300),
+		Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-256-CBC,00"},
+	})
+	openssh := pem.EncodeToMemory(&pem.Block{Type: "OPENSSH PRIVATE KEY", Bytes: bytes.Repeat([]byte{7}, 300)})
+	noise := make([]byte, 200<<10)
+	rand.Read(noise)
+	for _, test := range []struct {
+		name   string
+		data   []byte
+		secret bool
+	}{
+		{"empty", nil, false},
+		{"noise", noise, false},
+		{"public key", public, false},
+		{"armored public key", armored(t, "PGP PUBLIC KEY BLOCK", public), false},
+		{"program with the words", []byte("\x00-----BEGIN OPENSSH PRIVATE KEY-----\n\x00-----END"), false},
+		{"secret key", secret, true},
+		{"public then secret key", append(bytes.Clone(public), secret...), true},
+		{"armored secret key", armored(t, "PGP PRIVATE KEY BLOCK", secret), true},
+		{"pem", pemBlock, true},
+		{"pem, CRLF", bytes.ReplaceAll(pemBlock, []byte("\n"), []byte("\r\n")), true},
+		{"encrypted pem", encrypted, true},
+		{"openssh", openssh, true},
+		{"pem deep in noise", bytes.Join([][]byte{noise, pemBlock, noise}, nil), true},
+		{"pem across a window", append(bytes.Repeat([]byte("x"), 64<<10-30), pemBlock...), true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, r := range []io.Reader{bytes.NewReader(test.data), iotest.HalfReader(bytes.NewReader(test.data))} {
+				if err := leak.Scan("input", r); errors.Is(err, leak.ErrSecret) != test.secret {
+					t.Errorf("Scan = %v; want secret: %v", err, test.secret)
+				}
+			}
+		})
+	}
+}
+
+func TestScanPassesReadErrors(t *testing.T) {
+	broken := errors.New("disk on fire")
+	if err := leak.Scan("input", iotest.ErrReader(broken)); !errors.Is(err, broken) {
+		t.Errorf("Scan = %v; want %v", err, broken)
+	}
+}
