@@ -1,0 +1,187 @@
+// Package console prints the agent's lines on every console of the machine,
+// for whoever watches: a screen, a serial line, both.
+//
+// The main calls are [Open] and [Console.Printf]. The package promises that
+// printing never blocks the boot, however long a console does not read, and
+// that no byte reaches a terminal but printable ASCII: what a server, a
+// manifest or the firmware supplied cannot move a cursor, fake a second line
+// or answer for the terminal.
+//
+// It never reads from a console: there is nobody there whom the agent obeys.
+package console
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// queueLines is how many lines wait for a console that does not read. At
+	// 9600 baud and 80 characters a line that is half a minute.
+	queueLines = 256
+	// maxLine bounds one line, in bytes. The longest honest one quotes a kernel
+	// command line, of which x86 takes 2047 (COMMAND_LINE_SIZE).
+	maxLine = 4096
+	// activeFile lists the kernel's consoles ("tty0 ttyS0"), below /sys.
+	activeFile = "class/tty/console/active"
+)
+
+// Console is the set of terminals that lines go to.
+type Console struct {
+	terminals []*terminal
+	uptime    func() time.Duration
+}
+
+// Open opens all consoles that the kernel prints on, by the list in sysfs (the
+// file tree of /sys) and the device nodes in dev, usually /dev. Consoles that
+// cannot be opened are left out: a Console without any swallows what is printed.
+func Open(sysfs fs.FS, dev string) *Console {
+	var writers []io.Writer
+	active, _ := fs.ReadFile(sysfs, activeFile) // none listed is none opened
+	root, err := os.OpenRoot(dev)
+	if err != nil {
+		return New()
+	}
+	defer root.Close()
+	for _, name := range strings.Fields(string(active)) {
+		// Non-blocking, so that Go waits in its poller and not in a thread;
+		// O_NOCTTY, so that a hang-up of the line is no signal to PID 1.
+		if f, err := root.OpenFile(name, os.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0); err == nil {
+			writers = append(writers, f)
+		}
+	}
+	return New(writers...)
+}
+
+// New returns a Console over writers, each of which may block for as long as it
+// likes. A writer that is an *os.File is asked to drain by [Console.Flush].
+func New(writers ...io.Writer) *Console {
+	c := &Console{uptime: Uptime}
+	for _, w := range writers {
+		t := &terminal{w: w, queue: make(chan message, queueLines)}
+		c.terminals = append(c.terminals, t)
+		go t.run()
+	}
+	return c
+}
+
+// Printf prints one line, headed by the seconds since power-on. It returns at
+// once; a console whose queue is full loses the line, and says so later.
+func (c *Console) Printf(format string, args ...any) {
+	line := fmt.Sprintf("[%7.2f] %s\n", c.uptime().Seconds(), Clean(fmt.Sprintf(format, args...)))
+	for _, t := range c.terminals {
+		t.put(message{text: line})
+	}
+}
+
+// Block prints text that has lines of its own, such as a stack trace. It is for
+// the agent's own words only: a line in it could pass for one of [Console.Printf].
+func (c *Console) Block(text string) {
+	for line := range strings.Lines(text) {
+		for _, t := range c.terminals {
+			t.put(message{text: Clean(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    ")) + "\n"})
+		}
+	}
+}
+
+// Flush waits until all lines have left the machine, at most for limit: a kexec
+// throws away what still lies in the serial port's buffer. It reports whether
+// every console was done in time.
+func (c *Console) Flush(limit time.Duration) bool {
+	expired := time.After(limit)
+	for _, t := range c.terminals {
+		done := make(chan struct{})
+		select {
+		case t.queue <- message{drained: done}:
+		case <-expired:
+			return false
+		}
+		select {
+		case <-done:
+		case <-expired:
+			return false
+		}
+	}
+	return true
+}
+
+// Uptime returns the time since power-on, or since the last kexec, as the kernel
+// counts it (CLOCK_BOOTTIME: never set, never adjusted).
+func Uptime() time.Duration {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// Clean returns s fit for a terminal: printable ASCII stays, every other
+// character becomes '?', and what exceeds the longest line is cut.
+func Clean(s string) string {
+	clean := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), maxLine)])
+	if len(s) > maxLine {
+		clean += "..."
+	}
+	return clean
+}
+
+// message is one line, or a request to say when all before it are out.
+type message struct {
+	text    string
+	drained chan struct{}
+}
+
+// terminal is one console with the lines that wait for it.
+type terminal struct {
+	w       io.Writer
+	queue   chan message
+	dropped atomic.Int64
+}
+
+// put queues m, or counts it as dropped.
+func (t *terminal) put(m message) {
+	select {
+	case t.queue <- m:
+	default:
+		t.dropped.Add(1)
+	}
+}
+
+// run writes what is queued, for as long as the process lives.
+func (t *terminal) run() {
+	for m := range t.queue {
+		if n := t.dropped.Swap(0); n > 0 {
+			fmt.Fprintf(t.w, "[ %d lines were dropped: this console did not read ]\n", n)
+		}
+		if m.drained != nil {
+			drain(t.w)
+			close(m.drained)
+			continue
+		}
+		io.WriteString(t.w, m.text) // a console that fails has nobody to tell
+	}
+}
+
+// drain waits until the terminal behind w has sent its buffer.
+func drain(w io.Writer) {
+	f, ok := w.(*os.File)
+	if !ok {
+		return
+	}
+	if raw, err := f.SyscallConn(); err == nil {
+		// TCSBRK with a non-zero argument is tcdrain(3), see ioctl_tty(2).
+		_ = raw.Control(func(fd uintptr) { _ = unix.IoctlSetInt(int(fd), unix.TCSBRK, 1) })
+	}
+}
