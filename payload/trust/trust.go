@@ -1,0 +1,153 @@
+// Package trust decides which bytes from a site may be believed.
+//
+// There are two kinds of key and two kinds of signed file. Root keys sign
+// trust statements; a statement holds the public keys and says which of them
+// are root keys, which sign manifests, and how many of them must agree. A
+// medium carries one statement, and [Anchor] turns it into a [Store].
+// [Store.Open] is the only way in for everything else: it takes a file's bytes
+// and those of the signature file beside it and returns a [Verified], which
+// nothing outside this package can make. Decoders accept only that type.
+//
+// A signature file holds one or more binary OpenPGP v4 signatures (RFC 9580,
+// section 10.4, "detached"), one after the other, in any order, as
+// "gpg --detach-sign" writes them. A signature counts if it
+//
+//   - is made by a key of the right role, or by a signing subkey of one,
+//   - is of type binary, over exactly the given bytes,
+//   - uses Ed25519 or RSA with 3072 bits or more, and SHA-256 or SHA-512,
+//   - carries its purpose in the notation [Notation], in the hashed part,
+//   - and was made while the key was valid, by the signature's own date.
+//
+// Every primary key counts once. A signature that does not count does no harm,
+// so that files signed by old and new keys can be read by everyone.
+//
+// # Clocks
+//
+// A machine that boots has no clock that anyone vouches for; a dead battery
+// says 1970. So nothing is refused because of the time of day: keys are judged
+// as of the signature's own date, and what a right clock would object to
+// (expired key, expired statement, signature from the future) is reported by
+// [Verified.Doubts]. A thief of an expired or superseded key can therefore
+// backdate; keys that got lost are revoked as compromised, which is fatal at
+// any clock, or left out of the next statement.
+//
+// This package does not fetch, does not compare versions and does not know what
+// the bytes mean.
+package trust
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	// Notation names the hashed subpacket (RFC 9580, section 5.2.3.24) that
+	// binds a signature to a [Purpose]. Without it, a signature that the same
+	// key put under an e-mail or a git tag could be passed off as another.
+	Notation = "purpose@farboot.github.io"
+	// MaxSignatureSize bounds a signature file, in bytes: about 100 Ed25519
+	// signatures, or 35 of RSA-3072.
+	MaxSignatureSize = 16 << 10
+	// MaxStatementSize bounds a trust statement, in bytes. One with ten gpg
+	// keys has about 10 KiB.
+	MaxStatementSize = 64 << 10
+)
+
+var (
+	// ErrUntrusted is wrapped by errors that say that signatures do not carry
+	// the bytes. The text tells why, for a person at a console.
+	ErrUntrusted = errors.New("untrusted")
+	// ErrMalformed is wrapped by errors that say that a statement cannot be
+	// one, whoever signed it.
+	ErrMalformed = errors.New("malformed trust statement")
+)
+
+// Purpose is what a signature was made for.
+type Purpose string
+
+// The purposes, as they stand in the notation.
+const (
+	PurposeStatement Purpose = "trust-statement"
+	PurposeManifest  Purpose = "boot-manifest"
+)
+
+// Store believes what one trust statement says.
+type Store struct {
+	statement Statement
+}
+
+// Anchor returns the Store of a statement that is believed because of where it
+// lies: on the medium, or in the operator's own folder. The statement must be
+// well formed and signed by a threshold of its own root keys, so that a slip of
+// the pen is not burned.
+func Anchor(statement, sigs []byte) (*Store, error) {
+	statement = bytes.Clone(statement)
+	st, err := decodeStatement(statement)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := tally(st, PurposeStatement, statement, sigs); err != nil {
+		return nil, fmt.Errorf("trust statement %d: %w", st.Version, err)
+	}
+	return &Store{statement: st}, nil
+}
+
+// Statement returns what the Store believes.
+func (s *Store) Statement() Statement { return s.statement.clone() }
+
+// Open returns data as Verified if the signatures in sigs carry it for purpose
+// p: as many distinct keys as the role's threshold says. Otherwise the error
+// wraps [ErrUntrusted] and tells for each signature why it does not count.
+//
+// The clock is not believed: now only serves to find [Verified.Doubts], and may
+// be zero where there is no clock at all.
+func (s *Store) Open(p Purpose, data, sigs []byte, now time.Time) (Verified, error) {
+	data = bytes.Clone(data)
+	counted, err := tally(s.statement, p, data, sigs)
+	if err != nil {
+		return Verified{}, err
+	}
+	v := Verified{purpose: p, data: data}
+	for fpr, sig := range counted {
+		v.signers = append(v.signers, fpr)
+		if v.signedAt.IsZero() || sig.made().Before(v.signedAt) {
+			v.signedAt = sig.made()
+		}
+	}
+	slices.Sort(v.signers)
+	if !now.IsZero() {
+		v.doubts = doubts(s.statement, counted, v.signers, now)
+	}
+	return v, nil
+}
+
+// Verified is a file's bytes that enough keys vouch for. The zero Verified
+// holds nothing and has no purpose.
+type Verified struct {
+	purpose  Purpose
+	data     []byte
+	signers  []Fingerprint
+	signedAt time.Time
+	doubts   []string
+}
+
+// Purpose returns what the bytes were signed for. Decoders compare it.
+func (v Verified) Purpose() Purpose { return v.purpose }
+
+// Bytes returns a copy of exactly the bytes that were signed.
+func (v Verified) Bytes() []byte { return bytes.Clone(v.data) }
+
+// Signers returns the primary keys whose signatures count, sorted.
+func (v Verified) Signers() []Fingerprint { return slices.Clone(v.signers) }
+
+// SignedAt returns the date of the oldest signature that counts, by the
+// signer's clock, in UTC.
+func (v Verified) SignedAt() time.Time { return v.signedAt }
+
+// Doubts returns, one sentence each, what would have been refused if the clock
+// could be believed. Each means that time has run out or that the clock is
+// wrong.
+func (v Verified) Doubts() []string { return slices.Clone(v.doubts) }
