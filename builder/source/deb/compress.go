@@ -1,0 +1,45 @@
+package deb
+
+import (
+	"bufio"
+	"compress/gzip"
+	"io"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// decompress returns the tar archive that m holds, by the ending of its name.
+func decompress(m member, limits Limits) (io.ReadCloser, error) {
+	_, ending, _ := strings.Cut(m.name, ".tar")
+	switch ending {
+	case "":
+		return io.NopCloser(m), nil
+	case ".gz":
+		return gzip.NewReader(bufio.NewReader(m))
+	case ".xz":
+		return newXZ(m, limits.WindowBytes)
+	case ".zst":
+		z, err := zstd.NewReader(m, zstd.WithDecoderMaxWindow(limits.WindowBytes), zstd.WithDecoderLowmem(true))
+		if err != nil {
+			return nil, err
+		}
+		return z.IOReadCloser(), nil
+	}
+	return nil, malformed("compression %q is not supported", ending)
+}
+
+// cappedReader fails, rather than ends, where more than left bytes come.
+type cappedReader struct {
+	r    io.Reader
+	left int64
+}
+
+// Read implements io.Reader.
+func (c *cappedReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if c.left -= int64(n); c.left < 0 {
+		return 0, malformed("more bytes than allowed when unpacked")
+	}
+	return n, err
+}
