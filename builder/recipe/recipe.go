@@ -1,0 +1,174 @@
+// Package recipe reads the YAML that people write. [Load] decodes a recipe
+// strictly, fills in defaults and validates it; what it returns is complete and
+// well-formed, so that no later stage checks again.
+//
+// Strict means: an unknown, duplicate or aliased key, a second document, an
+// explicit tag, a null and a character that does not belong into a name, a
+// title or a command line are all errors of type [*Error], with file and line
+// and, where it can be guessed, what was meant.
+//
+// The package promises that paths in a recipe stay inside its project folder
+// as far as their text goes; symbolic links are the reader's matter (os.Root).
+// It does not look at the files, hosts and packages that a recipe names.
+package recipe
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+)
+
+// MaxSize bounds a recipe's file, in bytes. Real ones have about 1000.
+const MaxSize = 64 << 10
+
+// Load reads the recipe at path.
+func Load(path string) (*Recipe, error) {
+	raw, err := readCapped(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, raw)
+}
+
+// Parse reads a recipe from its text; path is for messages and for [Recipe.Dir].
+func Parse(path string, raw []byte) (*Recipe, error) {
+	r := &Recipe{Path: path, Dir: projectDir(path), Raw: raw}
+	root, err := parseYAML(path, raw)
+	if err != nil {
+		return nil, err
+	}
+	d := &decoder{path: path, lines: map[string]int{"": root.Line}}
+	if r.Kind, err = d.kind(root); err != nil {
+		return nil, err
+	}
+	v := &validator{decoder: d}
+	switch r.Kind {
+	case KindMedium:
+		r.Medium = &Medium{}
+		if err := d.decode(root, "", r.Medium); err != nil {
+			return nil, err
+		}
+		v.medium(r.Medium)
+	case KindSite:
+		r.Site = &Site{}
+		if err := d.decode(root, "", r.Site); err != nil {
+			return nil, err
+		}
+		v.site(r.Site)
+	}
+	return r, v.err()
+}
+
+// Apt returns where the recipe's packages come from.
+func (r *Recipe) Apt() Apt {
+	if r.Kind == KindMedium {
+		return r.Medium.Apt
+	}
+	return r.Site.Apt
+}
+
+// Trust returns the folder with the trust statement, relative to [Recipe.Dir].
+func (r *Recipe) Trust() string {
+	if r.Kind == KindMedium {
+		return r.Medium.Trust
+	}
+	return r.Site.Trust
+}
+
+// Name returns the recipe's name, which names its results.
+func (r *Recipe) Name() string {
+	if r.Kind == KindMedium {
+		return r.Medium.Name
+	}
+	return r.Site.Name
+}
+
+// Inputs lists every input that the recipe names, in its order. The entries of
+// a site come in the order of their names.
+func (r *Recipe) Inputs() []Input {
+	var in []Input
+	if r.Kind == KindMedium {
+		in = append(in, r.Medium.Kernel.Input)
+		for _, e := range r.Medium.Menu {
+			in = append(in, e.Linux.inputs()...)
+		}
+		return in
+	}
+	for _, name := range r.Site.EntryNames() {
+		in = append(in, r.Site.Entries[name].Linux.inputs()...)
+	}
+	return in
+}
+
+// EntryNames returns the names of the site's entries, sorted.
+func (s *Site) EntryNames() []string {
+	names := make([]string, 0, len(s.Entries))
+	for name := range s.Entries {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// inputs lists the entry's kernel and initrds; nil has none.
+func (e *LinuxEntry) inputs() []Input {
+	if e == nil {
+		return nil
+	}
+	return append([]Input{e.Kernel}, e.Initrd...)
+}
+
+// Name identifies the bytes that the input comes from, as the lock does:
+// "deb:PACKAGE", "url:URL" or "file:PATH".
+func (in Input) Name() string {
+	switch {
+	case in.Deb != "":
+		return "deb:" + in.Deb
+	case in.URL != "":
+		return "url:" + in.URL
+	}
+	return "file:" + in.File
+}
+
+// projectDir returns the folder that the paths of the recipe at path are
+// relative to.
+func projectDir(path string) string {
+	dir := filepath.Dir(path)
+	abs, err := filepath.Abs(dir)
+	if err == nil && filepath.Base(abs) == "recipes" {
+		return filepath.Join(dir, "..")
+	}
+	return dir
+}
+
+// readCapped returns the file's content unless it is larger than [MaxSize].
+func readCapped(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("recipe: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > MaxSize {
+		return nil, &Error{Path: path, Line: 1, Msg: fmt.Sprintf("not a recipe: want a file of at most %d bytes", MaxSize)}
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("recipe: %w", err)
+	}
+	return raw, nil
+}
+
+// yamlLine finds the line number in messages of yaml.v3 ("yaml: line 3: ...").
+var yamlLine = regexp.MustCompile(`^yaml: (?:unmarshal errors:\s+)?line (\d+): `)
+
+// yamlError turns an error of yaml.v3 into one with file and line.
+func yamlError(path string, err error) error {
+	msg, line := err.Error(), 1
+	if m := yamlLine.FindStringSubmatch(msg); m != nil {
+		line, _ = strconv.Atoi(m[1])
+		msg = msg[len(m[0]):]
+	}
+	return &Error{Path: path, Line: line, Msg: msg}
+}

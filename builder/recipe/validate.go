@@ -1,0 +1,330 @@
+package recipe
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/object"
+)
+
+// Shapes of what a recipe may name. All are anchored and ASCII.
+var (
+	// debName follows Debian policy 5.6.1.
+	debName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
+	// suiteName covers "bookworm", "bookworm-backports", "24.04".
+	suiteName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
+	// moduleName covers module sets and modules, by either spelling of "-".
+	moduleName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]*$`)
+	// consoleName follows Documentation/admin-guide/serial-console.rst, for the
+	// devices that an x86-64 machine has.
+	consoleName = regexp.MustCompile(`^(tty[0-9]{1,2}|hvc[0-9]|ttyS[0-9]{1,2}(,[0-9]{3,7}([neo][78]?r?)?)?)$`)
+)
+
+// Bounds of the numbers in a recipe.
+const (
+	maxTimeout   = 3600 // seconds; an hour at the menu is a person, not a boot
+	maxValidDays = 3650 // ten years; more is not an expiry
+)
+
+// validator checks what a decoded recipe means and fills in defaults. It keeps
+// the first mistake, in the order of the checks.
+type validator struct {
+	*decoder
+	first *Error
+}
+
+// err returns the first mistake.
+func (v *validator) err() error {
+	if v.first == nil {
+		return nil
+	}
+	return v.first
+}
+
+// fail records a mistake in a field. A field that is not written is reported
+// where the nearest key around it stands.
+func (v *validator) fail(field, hint, format string, args ...any) {
+	if v.first != nil {
+		return
+	}
+	at := field
+	for v.lines[at] == 0 {
+		at = at[:max(strings.LastIndexAny(at, ".["), 0)]
+	}
+	v.first = &Error{Path: v.path, Line: v.lines[at], Field: field, Msg: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// try records err, if there is one, as a mistake in a field.
+func (v *validator) try(field string, err error) {
+	if err != nil {
+		v.fail(field, "", "%v", err)
+	}
+}
+
+// medium validates a recipe of kind "medium".
+func (v *validator) medium(m *Medium) {
+	orDefault(&m.Compression, "xz")
+	orDefault(&m.Channel, "stable")
+	if len(m.Console) == 0 {
+		m.Console = []string{"tty0", "ttyS0,115200"}
+	}
+	if len(m.Menu) == 0 {
+		m.Menu = []MenuEntry{{Title: "Ask the site", Agent: &AgentEntry{}}}
+	}
+	v.try("name", manifest.CheckName(m.Name))
+	v.try("channel", manifest.CheckName(m.Channel))
+	v.try("cmdline", manifest.CheckCmdline(m.Cmdline))
+	v.apt(&m.Apt)
+	v.kernel(&m.Kernel)
+	v.oneOf("compression", m.Compression, "xz", "zstd")
+	v.pathText("trust", m.Trust)
+	v.sites(m.Site)
+	v.each("console", m.Console, consoleName, `want a console of the kernel, "tty0" or "ttyS0,115200"`)
+	v.number("timeout", &m.Timeout, 3, 0, maxTimeout)
+	v.menu(m.Menu)
+}
+
+// kernel validates the agent's kernel.
+func (v *validator) kernel(k *Kernel) {
+	if len(k.Modules) == 0 {
+		k.Modules = []string{"net", "usb"}
+	}
+	if k.Deb == "" || k.URL != "" || k.File != "" || k.SHA256 != "" {
+		v.fail("kernel", `write "deb: linux-image-amd64"`, "want a package with kernel and modules")
+	}
+	v.input("kernel", k.Input)
+	v.each("kernel.modules", k.Modules, moduleName, "want a set or a module's name")
+}
+
+// menu validates the bootloader's menu.
+func (v *validator) menu(menu []MenuEntry) {
+	agents := 0
+	for i, e := range menu {
+		at := fmt.Sprintf("menu[%d]", i)
+		v.try(at+".title", manifest.CheckTitle(e.Title))
+		switch {
+		case (e.Agent == nil) == (e.Linux == nil):
+			v.fail(at, `"agent: {}" asks the site, "linux:" starts a kernel from the medium`, "want exactly one of agent and linux")
+		case e.Agent != nil:
+			agents++
+			v.try(at+".agent.cmdline", manifest.CheckCmdline(e.Agent.Cmdline))
+		default:
+			v.linux(at+".linux", e.Linux)
+		}
+	}
+	if agents == 0 {
+		v.fail("menu", `add "- {title: Ask the site, agent: {}}"`, "no entry starts the agent")
+	}
+}
+
+// site validates a recipe of kind "site".
+func (v *validator) site(s *Site) {
+	orDefault(&s.Name, "site")
+	orDefault(&s.Channel, "stable")
+	orDefault(&s.Trust, "keys")
+	v.try("name", manifest.CheckName(s.Name))
+	v.try("channel", manifest.CheckName(s.Channel))
+	if s.Product != "" {
+		v.try("product", manifest.CheckName(s.Product))
+	}
+	v.apt(&s.Apt)
+	v.pathText("trust", s.Trust)
+	v.number("valid_days", &s.ValidDays, 30, 1, maxValidDays)
+	if len(s.Entries) == 0 {
+		v.fail("entries", "", "a site needs at least one entry")
+	}
+	for _, name := range s.EntryNames() {
+		at, e := "entries."+name, s.Entries[name]
+		v.try(at, manifest.CheckName(name))
+		v.try(at+".title", manifest.CheckTitle(e.Title))
+		if e.Linux == nil {
+			v.fail(at, `add "linux:" with a kernel`, "the entry does nothing")
+			return
+		}
+		v.linux(at+".linux", e.Linux)
+	}
+	for i := range s.Machines {
+		v.machine(fmt.Sprintf("machines[%d]", i), &s.Machines[i], s)
+	}
+	v.boot("default", s.Default, s)
+	if len(s.Machines) == 0 && len(s.Default) == 0 {
+		v.fail("default", `add "default: [ENTRY]"`, "no machine would boot anything")
+	}
+}
+
+// machine validates one machine; its match is brought to lower case first, as
+// vendors print MACs and UUIDs either way.
+func (v *validator) machine(at string, m *Machine, s *Site) {
+	m.Match.MAC = strings.ToLower(strings.ReplaceAll(m.Match.MAC, "-", ":"))
+	m.Match.UUID = strings.ToLower(m.Match.UUID)
+	v.try(at+".match", manifest.CheckMatch(manifest.Match(m.Match)))
+	if len(m.Boot) == 0 {
+		v.fail(at+".boot", "", "the machine boots nothing")
+	}
+	v.boot(at+".boot", m.Boot, s)
+}
+
+// boot validates a list of entries to boot.
+func (v *validator) boot(field string, names []string, s *Site) {
+	for i, name := range names {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		if _, ok := s.Entries[name]; !ok {
+			v.fail(at, didYouMean(name, s.EntryNames()), "no entry is called %q", name)
+		}
+		if slices.Contains(names[:i], name) {
+			v.fail(at, "", "%q stands twice", name)
+		}
+	}
+}
+
+// linux validates a kernel with its initrds.
+func (v *validator) linux(at string, e *LinuxEntry) {
+	v.artifact(at+".kernel", e.Kernel)
+	for i, in := range e.Initrd {
+		v.artifact(fmt.Sprintf("%s.initrd[%d]", at, i), in)
+	}
+	v.try(at+".cmdline", manifest.CheckCmdline(e.Cmdline))
+}
+
+// artifact validates an input that has to be one file.
+func (v *validator) artifact(at string, in Input) {
+	if in.Deb != "" && in.File == "" {
+		v.fail(at, `add "file:" with the path inside the package`, "which file of package %q?", in.Deb)
+	}
+	v.input(at, in)
+}
+
+// input validates where bytes come from.
+func (v *validator) input(at string, in Input) {
+	if in.File != "" {
+		v.pathText(at+".file", in.File)
+	}
+	switch {
+	case in.Deb != "" && in.URL != "":
+		v.fail(at, "", "deb and url exclude each other")
+	case in.URL != "" && in.File != "":
+		v.fail(at, "", "url and file exclude each other")
+	case in.SHA256 != "" && in.URL == "":
+		v.fail(at+".sha256", "", "only an input with url has a sha256; the lock records the others")
+	case in.Deb != "" && !debName.MatchString(in.Deb):
+		v.fail(at+".deb", "", "%q is not a package's name", in.Deb)
+	case in.URL != "":
+		v.try(at+".url", checkURL(in.URL))
+		if in.SHA256 == "" {
+			v.fail(at, `add "sha256:"; sha256sum prints it`, "a url needs the hash of what it gives")
+			return
+		}
+		_, err := object.ParseID(in.SHA256)
+		v.try(at+".sha256", err)
+	case in.Deb == "" && in.File == "":
+		v.fail(at, "", "want one of deb, url and file")
+	}
+}
+
+// apt validates where packages come from.
+func (v *validator) apt(a *Apt) {
+	orDefault(&a.Suite, "bookworm")
+	if len(a.Components) == 0 {
+		a.Components = []string{"main"}
+	}
+	if !suiteName.MatchString(a.Suite) {
+		v.fail("apt.suite", "", "%q is not a suite's name", a.Suite)
+	}
+	v.each("apt.components", a.Components, suiteName, "want a component's name")
+	if a.Mirror == "" {
+		if a.Keyring != "" || a.Security != "" || a.Snapshot != "" {
+			v.fail("apt", `add "mirror:"`, "keyring, security and snapshot belong to a mirror")
+		}
+		return
+	}
+	v.try("apt.mirror", checkURL(a.Mirror))
+	if a.Security != "" {
+		v.try("apt.security", checkURL(a.Security))
+	}
+	if a.Keyring == "" {
+		v.fail("apt", `add "keyring:" with a file of the project`, "a mirror needs the keys that sign its packages")
+	}
+	v.pathText("apt.keyring", a.Keyring)
+	if a.Snapshot != "" {
+		_, err := time.Parse(time.RFC3339, a.Snapshot)
+		v.try("apt.snapshot", err)
+	}
+}
+
+// sites validates the base URLs of a medium's sites and gives each its slash.
+func (v *validator) sites(sites []string) {
+	if len(sites) == 0 {
+		v.fail("site", `add "site: [http://SERVER/]"`, "the agent has nobody to ask")
+	}
+	for i, s := range sites {
+		v.try(fmt.Sprintf("site[%d]", i), checkURL(s))
+		sites[i] = strings.TrimSuffix(s, "/") + "/"
+	}
+}
+
+// checkURL refuses what the fetcher would refuse, and what must not be printed.
+func checkURL(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return errors.New("not a URL") // err would print what may hold a password
+	case u.User != nil:
+		return errors.New("a URL with a user name or password in it ends up in images and logs")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("scheme %q is neither http nor https", u.Scheme)
+	case u.Host == "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(s, " \"'\\"):
+		return fmt.Errorf("%q: want http://HOST/PATH", s)
+	}
+	return nil
+}
+
+// pathText validates a path inside the project or a package.
+func (v *validator) pathText(field, path string) {
+	path = strings.TrimSuffix(path, "/")
+	switch {
+	case path == "":
+		v.fail(field, "", "no path")
+	case !fs.ValidPath(path) || path == "." || strings.Contains(path, `\`):
+		v.fail(field, `"/", ".." and "." do not occur in it; a recipe cannot leave its project folder`, "%q is not a clean relative path", path)
+	}
+}
+
+// each validates every item of a list by its shape.
+func (v *validator) each(field string, items []string, shape *regexp.Regexp, want string) {
+	for i, item := range items {
+		if !shape.MatchString(item) {
+			v.fail(fmt.Sprintf("%s[%d]", field, i), "", "%q: %s", item, want)
+		}
+	}
+}
+
+// oneOf validates a choice.
+func (v *validator) oneOf(field, have string, choices ...string) {
+	if !slices.Contains(choices, have) {
+		v.fail(field, didYouMean(have, choices), "%q is not one of %s", have, strings.Join(choices, ", "))
+	}
+}
+
+// number validates a number, or sets its default.
+func (v *validator) number(field string, n **int, def, low, high int) {
+	if *n == nil {
+		*n = &def
+	}
+	if **n < low || **n > high {
+		v.fail(field, "", "%d is not between %d and %d", **n, low, high)
+	}
+}
+
+// orDefault sets s where nothing was written.
+func orDefault(s *string, def string) {
+	if *s == "" {
+		*s = def
+	}
+}
