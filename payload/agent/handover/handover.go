@@ -1,0 +1,103 @@
+// Package handover gives the machine to the next kernel.
+//
+// The calls, in order: fill a [Memory] each for kernel and initrds with verified
+// bytes, seal them, [Load], [Execute]. The package promises that the kernel
+// syscall reads from the very memory that was verified, and that it was sealed
+// before: [Load] refuses any other. Only kexec_file_load(2) is used, which checks
+// signatures under Secure Boot; kexec_load(2) does not and is never called.
+//
+// It does not verify bytes: whoever fills the memory does.
+package handover
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrRefused is wrapped by the errors of [Load] and [Execute]: this kernel did
+// not take the next one.
+var ErrRefused = errors.New("kexec refused")
+
+// lockdownFile, below /sys, shows the kernel's lockdown mode in brackets:
+// "none [integrity] confidentiality". It needs securityfs (security/lockdown).
+const lockdownFile = "kernel/security/lockdown"
+
+// Kernel is what is loaded. All of it was verified before.
+type Kernel struct {
+	Image   *Memory
+	Initrd  *Memory // nil where the entry has none
+	Cmdline string
+}
+
+// Load hands the kernel to kexec_file_load(2). It does not start it. The sysfs
+// file tree serves to explain a refusal.
+func Load(k Kernel, sysfs fs.FS) error {
+	flags, initrd := unix.KEXEC_FILE_NO_INITRAMFS, -1
+	if !k.Image.sealed() || k.Initrd != nil && !k.Initrd.sealed() {
+		return fmt.Errorf("%w: the memory is not sealed", ErrRefused)
+	}
+	if k.Initrd != nil {
+		flags, initrd = 0, int(k.Initrd.f.Fd())
+	}
+	err := unix.KexecFileLoad(int(k.Image.f.Fd()), initrd, k.Cmdline, flags)
+	runtime.KeepAlive(k.Image.f)
+	runtime.KeepAlive(k.Initrd)
+	if err != nil {
+		return explain(err, locked(sysfs))
+	}
+	return nil
+}
+
+// Execute starts the loaded kernel. It returns only if that failed. Network
+// cards should be down by then: what they still write goes to memory that
+// belongs to the next kernel.
+func Execute() error {
+	unix.Sync()
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_KEXEC); err != nil {
+		return fmt.Errorf("%w: the loaded kernel did not start: %w", ErrRefused, err)
+	}
+	return nil
+}
+
+// locked tells whether the kernel is in lockdown, as it is under Secure Boot.
+func locked(sysfs fs.FS) bool {
+	mode, err := fs.ReadFile(sysfs, lockdownFile)
+	return err == nil && strings.Contains(string(mode), "[") && !strings.Contains(string(mode), "[none]")
+}
+
+// explain says in words what an error of kexec_file_load(2) means. The codes are
+// those of kernel/kexec_file.c, arch/x86/kernel/kexec-bzimage64.c and
+// crypto/asymmetric_keys/verify_pefile.c in Linux 6.1.
+func explain(err error, locked bool) error {
+	why := "the kernel cannot be loaded"
+	switch {
+	case locked && isSignature(err):
+		why = "the kernel is not signed by a key this machine trusts (Secure Boot is on)"
+	case isSignature(err):
+		why = "the kernel's signature is refused"
+	case errors.Is(err, unix.ENOEXEC):
+		why = "the file is no kernel that kexec can start"
+	case errors.Is(err, unix.ENOMEM), errors.Is(err, unix.EADDRNOTAVAIL):
+		why = "not enough memory for kernel and initrd"
+	case errors.Is(err, unix.EINVAL):
+		why = "the kernel does not take this command line, or is of another kind"
+	case errors.Is(err, unix.ENOSYS):
+		why = "the running kernel was built without kexec_file_load"
+	}
+	return fmt.Errorf("%w: %s: %w", ErrRefused, why, err)
+}
+
+// isSignature tells whether err is one that signature checks end in.
+func isSignature(err error) bool {
+	for _, code := range []error{unix.EPERM, unix.EKEYREJECTED, unix.ENOKEY, unix.ENODATA, unix.EBADMSG, unix.ELIBBAD, unix.ENOPKG} {
+		if errors.Is(err, code) {
+			return true
+		}
+	}
+	return false
+}
