@@ -1,0 +1,177 @@
+package grub
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io/fs"
+	"regexp"
+
+	"github.com/ulikunitz/xz/lzma"
+)
+
+// Places in memory of GRUB's i386-pc images (include/grub/offsets.h and
+// util/mkimage.c of GRUB 2.06).
+const (
+	linkAddress = 0x9000 // the decompressed kernel, and the image's own end
+	// maxDecompressor keeps the decompressor, loaded at 0x8200, below the
+	// address to which it unpacks.
+	maxDecompressor = linkAddress - 0x8200
+	// maxKernelEnd keeps the kernel with its bss below the real mode stack.
+	maxKernelEnd = 0x68000
+	// MaxCore is the most that decompressor and compressed payload may take, in
+	// bytes: 454,656. The BIOS's own data starts above.
+	MaxCore = 0x78000 - linkAddress
+)
+
+// Offsets of the fields that are filled in here.
+const (
+	compressedAt   = 0x08  // in lzma_decompress.img, u32
+	uncompressedAt = 0x0c  // in lzma_decompress.img, u32
+	blockLengthAt  = 0x1fc // in diskboot.img, u16: how many sectors to load
+	blockSegmentAt = 0x1fe // in diskboot.img, u16, preset
+	blockSegment   = 0x820
+)
+
+const sectorSize = 512
+
+// dictionary is what grub-mkimage compresses with, in bytes. The decoder uses
+// its output as dictionary, so it must not be told.
+const dictionary = 1 << 16
+
+// lzmaHeader is the length of the classic .lzma header, which GRUB's decoder
+// does without.
+const lzmaHeader = 13
+
+// CoreConfig says what goes into a core image.
+type CoreConfig struct {
+	// Modules are names without ".mod". What they need comes along.
+	Modules []string
+	// Prefix is where GRUB looks for grub.cfg, without a device: "/boot/grub".
+	Prefix string
+	// Config is run before anything else, see [EarlyConfig]. It may be empty.
+	Config string
+}
+
+// Core builds the image with which a BIOS starts GRUB from an ISO: as El Torito
+// boot image from a CD, and from its second 2 KiB block on, by way of the MBR
+// of [HybridMBR], from a stick. It is what "grub-mkimage -O i386-pc-eltorito"
+// makes. src holds the files of usr/lib/grub/i386-pc from the package
+// grub-pc-bin.
+//
+// The image is not ready yet: once its place on the medium is known,
+// [PatchBootInfo] fills in the rest.
+func Core(src fs.FS, c CoreConfig) ([]byte, error) {
+	if err := checkVersion(src); err != nil {
+		return nil, err
+	}
+	payload, err := buildPayload(src, c)
+	if err != nil {
+		return nil, err
+	}
+	packed, err := compress(payload)
+	if err != nil {
+		return nil, fmt.Errorf("grub: compressing the core image: %w", err)
+	}
+	boot, err := bootCode(src, len(packed), len(payload))
+	if err != nil {
+		return nil, err
+	}
+	return append(boot, packed...), nil
+}
+
+// knownVersion is what this package was checked against. Other versions may lay
+// their images out differently, and a wrong one shows as a machine that hangs.
+var knownVersion = regexp.MustCompile(`(?m)^grub_version="(2\.06)"$`)
+
+// checkVersion refuses files of a GRUB that this package does not know.
+func checkVersion(src fs.FS) error {
+	info, err := fs.ReadFile(src, "modinfo.sh")
+	if err != nil {
+		return fmt.Errorf("grub: version unknown: %w", err)
+	}
+	if !knownVersion.Match(info) {
+		have := regexp.MustCompile(`(?m)^grub_version=.*$`).Find(info)
+		return fmt.Errorf("grub: %q: only GRUB 2.06 (Debian 12) is supported", have)
+	}
+	return nil
+}
+
+// compress packs the payload as GRUB's decoder expects it: LZMA with lc=3 lp=0
+// pb=2, without header and end marker.
+func compress(payload []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w, err := lzma.WriterConfig{
+		Properties:   &lzma.Properties{LC: 3, LP: 0, PB: 2},
+		DictCap:      dictionary,
+		Size:         int64(len(payload)),
+		SizeInHeader: true,
+	}.NewWriter(&out)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(payload); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes()[lzmaHeader:], nil
+}
+
+// bootCode returns what stands before the packed payload: cdboot.img,
+// diskboot.img and lzma_decompress.img, with their fields filled in.
+func bootCode(src fs.FS, packed, payload int) ([]byte, error) {
+	cdboot, err := readSized(src, "cdboot.img", DiskbootOffset)
+	if err != nil {
+		return nil, err
+	}
+	diskboot, err := readSized(src, "diskboot.img", sectorSize)
+	if err != nil {
+		return nil, err
+	}
+	if got := binary.LittleEndian.Uint16(diskboot[blockSegmentAt:]); got != blockSegment {
+		return nil, fmt.Errorf("grub: diskboot.img: loads to segment %#x, want %#x", got, blockSegment)
+	}
+	decompressor, err := readDecompressor(src)
+	if err != nil {
+		return nil, err
+	}
+	core := len(decompressor) + packed
+	if core > MaxCore {
+		return nil, fmt.Errorf("grub: core image has %d bytes, at most %d can be loaded: take fewer modules", core, MaxCore)
+	}
+	binary.LittleEndian.PutUint32(decompressor[compressedAt:], uint32(packed))
+	binary.LittleEndian.PutUint32(decompressor[uncompressedAt:], uint32(payload))
+	binary.LittleEndian.PutUint16(diskboot[blockLengthAt:], uint16((core+sectorSize-1)/sectorSize))
+	return bytes.Join([][]byte{cdboot, diskboot, decompressor}, nil), nil
+}
+
+// readDecompressor returns lzma_decompress.img after a look at its fields.
+func readDecompressor(src fs.FS) ([]byte, error) {
+	img, err := fs.ReadFile(src, "lzma_decompress.img")
+	if err != nil {
+		return nil, fmt.Errorf("grub: %w", err)
+	}
+	if len(img) < sectorSize || len(img) > maxDecompressor {
+		return nil, fmt.Errorf("grub: lzma_decompress.img: %d bytes, want %d to %d", len(img), sectorSize, maxDecompressor)
+	}
+	// A far jump, then the fields: both sizes and the redundancy are zero, the
+	// boot device is "none".
+	if img[0] != 0xea || !bytes.Equal(img[compressedAt:0x14], make([]byte, 12)) || !bytes.Equal(img[0x18:0x1b], []byte{0xff, 0xff, 0xff}) {
+		return nil, fmt.Errorf("grub: lzma_decompress.img: fields are not where GRUB 2.06 has them")
+	}
+	return img, nil
+}
+
+// readSized reads a file that must have exactly size bytes.
+func readSized(src fs.FS, name string, size int) ([]byte, error) {
+	data, err := fs.ReadFile(src, name)
+	if err != nil {
+		return nil, fmt.Errorf("grub: %w", err)
+	}
+	if len(data) != size {
+		return nil, fmt.Errorf("grub: %s: %d bytes, want %d", name, len(data), size)
+	}
+	return data, nil
+}

@@ -1,0 +1,138 @@
+package grub
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/farboot/farboot/payload/manifest"
+)
+
+// Menu is what the bootloader shows. The same Menu serves BIOS and UEFI, disc
+// and network; package netboot writes it for iPXE.
+type Menu struct {
+	// Marker is the file by which GRUB finds the medium among all disks:
+	// "/boot/<build-id>". Empty means that the files lie where GRUB came from,
+	// as they do on a TFTP server.
+	Marker string
+	// Timeout is how long the menu waits, in seconds; 0 starts the first entry
+	// at once.
+	Timeout int
+	// Consoles are the kernel's console= values ("tty0", "ttyS1,57600n8"). The
+	// menu appears on the screen and on the last serial port among them that
+	// the machine has.
+	Consoles []string
+	// Entries has at least one; the first is the default.
+	Entries []Entry
+}
+
+// Entry is one line of the menu.
+type Entry struct {
+	Title string
+	// Platform limits the entry to one kind of firmware.
+	Platform Platform
+	Linux    Linux
+}
+
+// Platform is a kind of firmware, as $grub_platform names it.
+type Platform string
+
+// The kinds of firmware.
+const (
+	Any  Platform = ""
+	BIOS Platform = "pc"
+	UEFI Platform = "efi"
+)
+
+// Linux is a kernel on the medium with its initrds and command line.
+type Linux struct {
+	Kernel  string   // absolute path on the medium
+	Initrds []string // absolute paths, loaded in this order
+	// Cmdline reaches the kernel as it is, behind GRUB's own
+	// "BOOT_IMAGE=<kernel>".
+	Cmdline string
+}
+
+// Limits of a Menu. They keep a menu on one screen and grub.cfg far from the
+// size (64 KiB) at which GRUB's parser was seen to be slow.
+const (
+	maxTimeout = 3600 // seconds
+	maxEntries = 64
+	maxInitrds = 16
+	// maxLine is what is left for arguments on an x86 kernel's command line
+	// (setup header field cmdline_size), with GRUB's prefix counted in. GRUB
+	// drops what is beyond it without a word.
+	maxLine     = 2047
+	imagePrefix = "BOOT_IMAGE="
+)
+
+// plainPath allows paths in which no character means anything to GRUB, iPXE or
+// ISO 9660.
+var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9][A-Za-z0-9._+-]*)+$`)
+
+// Validate tells what is wrong with a menu. Config calls it.
+func (m Menu) Validate() error {
+	if m.Marker != "" {
+		if err := checkPath("marker", m.Marker); err != nil {
+			return err
+		}
+	}
+	if m.Timeout < 0 || m.Timeout > maxTimeout {
+		return fmt.Errorf("menu: timeout %d: want 0 to %d seconds", m.Timeout, maxTimeout)
+	}
+	if len(m.Entries) == 0 || len(m.Entries) > maxEntries {
+		return fmt.Errorf("menu: %d entries, want 1 to %d", len(m.Entries), maxEntries)
+	}
+	if _, err := serialPorts(m.Consoles); err != nil {
+		return fmt.Errorf("menu: %w", err)
+	}
+	for i, e := range m.Entries {
+		if err := e.validate(); err != nil {
+			return fmt.Errorf("menu: entry %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+func (e Entry) validate() error {
+	if err := manifest.CheckTitle(e.Title); err != nil {
+		return err
+	}
+	if e.Platform != Any && e.Platform != BIOS && e.Platform != UEFI {
+		return fmt.Errorf("platform %q: want %q, %q or none", e.Platform, BIOS, UEFI)
+	}
+	if len(e.Linux.Initrds) > maxInitrds {
+		return fmt.Errorf("%d initrds, at most %d", len(e.Linux.Initrds), maxInitrds)
+	}
+	for _, p := range append([]string{e.Linux.Kernel}, e.Linux.Initrds...) {
+		if err := checkPath("path", p); err != nil {
+			return err
+		}
+	}
+	return e.Linux.checkCmdline()
+}
+
+// checkCmdline refuses a command line that would not arrive whole.
+func (l Linux) checkCmdline() error {
+	words, err := cmdlineWords(l.Cmdline)
+	if err != nil {
+		return err
+	}
+	if n := len(imagePrefix) + len(l.Kernel) + 1 + len(l.Cmdline); n > maxLine {
+		return fmt.Errorf("command line: %d bytes with GRUB's %q, at most %d reach the kernel", n, imagePrefix+l.Kernel, maxLine)
+	}
+	for _, w := range words {
+		if w == "vga=ask" {
+			return errors.New("command line: vga=ask makes GRUB wait for a key and start nothing")
+		}
+	}
+	return nil
+}
+
+func checkPath(what, p string) error {
+	if !plainPath.MatchString(p) || len(p) > 255 {
+		return fmt.Errorf("%s %q: want an absolute path of letters, digits and '.', '_', '+', '-'", what, strings.ToValidUTF8(p, "?"))
+	}
+	return nil
+}
