@@ -1,0 +1,184 @@
+package esp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/farboot/farboot/builder/tree"
+)
+
+// tool returns the path of a foreign program, or fails naming its package.
+func tool(t *testing.T, name, debianPackage string) string {
+	t.Helper()
+	p, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%s is needed as an oracle: install the Debian package %s", name, debianPackage)
+	}
+	return p
+}
+
+// output runs a foreign program and returns what it printed.
+func output(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C.UTF-8")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+	return string(out)
+}
+
+// random returns n bytes that depend on seed only.
+func random(seed uint64, n int) []byte {
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
+	b := make([]byte, n)
+	rand.NewChaCha8(key).Read(b)
+	return b
+}
+
+func newTree(t *testing.T, files ...tree.File) *tree.Tree {
+	t.Helper()
+	var tr tree.Tree
+	if err := tr.Add(files...); err != nil {
+		t.Fatal(err)
+	}
+	return &tr
+}
+
+// loader is a tree like the ones that media have.
+func loader(t *testing.T) *tree.Tree {
+	return newTree(t,
+		tree.Bytes("EFI/BOOT/BOOTX64.EFI", random(1, 1_048_504)),
+		tree.Bytes("EFI/BOOT/grubx64.efi", random(2, 3_835_328)),
+		tree.Bytes("boot/grub/grub.cfg", random(3, 300)))
+}
+
+// awkward is a tree of edges: sizes around clusters, folders of more than one
+// cluster, a full root folder, nothing at all in a file.
+func awkward(t *testing.T) *tree.Tree {
+	var files []tree.File
+	for _, size := range []int{0, 1, 511, 512, 1023, 1024, 1025, 70_000} {
+		files = append(files, tree.Bytes(fmt.Sprintf("sizes/%d", size), random(uint64(size), size)))
+	}
+	for i := range 200 {
+		files = append(files,
+			tree.Bytes(fmt.Sprintf("many/file%d.x", i), random(uint64(i), i)),
+			tree.Bytes(fmt.Sprintf("a/b/c/d/%d/e/f", i), nil),
+			tree.Bytes(fmt.Sprintf("root%d", i), nil))
+	}
+	return newTree(t, files...)
+}
+
+// write stores an image on disk.
+func write(t *testing.T, image []byte) string {
+	t.Helper()
+	p := filepath.Join(t.TempDir(), "esp.img")
+	if err := os.WriteFile(p, image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestFsckAndMtoolsAgree(t *testing.T) {
+	fsck, mcopy := tool(t, "fsck.fat", "dosfstools"), tool(t, "mcopy", "mtools")
+	for name, tr := range map[string]*tree.Tree{
+		"loader": loader(t), "awkward": awkward(t), "empty": newTree(t),
+		"largest": newTree(t, tree.Bytes("big", random(9, maxSize-overhead-8<<10))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			image, err := Image(tr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := write(t, image)
+			log := output(t, fsck, "-n", "-v", p)
+			for _, bad := range []string{"Reclaim", "differ", "chain", "Truncat", "orphan", "wrong", "invalid"} {
+				if strings.Contains(log, bad) {
+					t.Errorf("fsck.fat is not content:\n%s", log)
+				}
+			}
+			if len(tr.Files()) == 0 {
+				return
+			}
+			out := t.TempDir()
+			output(t, mcopy, "-s", "-m", "-n", "-i", p, "::*", out)
+			compare(t, tr, out)
+		})
+	}
+}
+
+// compare fails unless dir holds the files of tr and nothing else, each dated
+// 1980-01-01.
+func compare(t *testing.T, tr *tree.Tree, dir string) {
+	t.Helper()
+	want, got := make(map[string]string), make(map[string]string)
+	for _, f := range tr.Files() {
+		data, err := f.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[f.Path] = string(data)
+	}
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, _ := filepath.Rel(dir, p)
+		data, err := os.ReadFile(p)
+		got[name] = string(data)
+		if info, err := d.Info(); err != nil || info.ModTime().UTC().Format("2006-01-02 15:04:05") != "1980-01-01 00:00:00" {
+			t.Errorf("%s: modified %v (%v)", name, info.ModTime().UTC(), err)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("copied (-want +got):\n%.2000s", diff)
+	}
+}
+
+func TestImageDependsOnTheTreeAlone(t *testing.T) {
+	var first []byte
+	for _, env := range []string{"", "0", "315532800", "1700000000", "9999999999", "nonsense"} {
+		t.Setenv("SOURCE_DATE_EPOCH", env)
+		image, err := Image(awkward(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = image
+		}
+		if !bytes.Equal(first, image) {
+			t.Errorf("SOURCE_DATE_EPOCH=%q: image differs", env)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for want, tr := range map[string]*tree.Tree{
+		`name "longer-than-8.txt"`: newTree(t, tree.Bytes("longer-than-8.txt", nil)),
+		`name "a.jpeg"`:            newTree(t, tree.Bytes("x/a.jpeg", nil)),
+		`name "ümläut"`:            newTree(t, tree.Bytes("ümläut/x", nil)),
+		`name ".disk"`:             newTree(t, tree.Bytes(".disk/info", nil)),
+		`are one name`:             newTree(t, tree.Bytes("EFI/x", nil), tree.Bytes("efi/y", nil)),
+		`at most 32505856 fit`:     newTree(t, tree.Bytes("big", make([]byte, maxSize))),
+	} {
+		if _, err := Image(tr); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q in it", err, want)
+		}
+	}
+}
