@@ -1,0 +1,259 @@
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/trust"
+	"github.com/farboot/farboot/payload/trust/trusttest"
+)
+
+var issued = time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
+
+// sample returns a manifest that has everything.
+func sample() *Manifest {
+	kernel, initrd := object.OfBytes([]byte("kernel")), object.OfBytes([]byte("initrd"))
+	return &Manifest{
+		Format: Format, Version: 7, Issued: issued, Expires: issued.AddDate(0, 1, 0),
+		Product: "demo", Arch: "amd64", Channel: "stable",
+		Entries: map[string]Entry{
+			"installer": {Title: "Debian installer", Linux: &Linux{
+				Kernel: kernel, Initrd: []object.Ref{initrd, kernel}, Cmdline: "console=ttyS0,115200 priority=low",
+			}},
+			"memtest": {Title: "Memory test", Linux: &Linux{Kernel: kernel}},
+		},
+		Machines: []Machine{
+			{Match: Match{MAC: "52:54:00:12:34:56"}, Boot: []string{"installer", "memtest"}},
+			{Match: Match{UUID: "4c4c4544-0042-3510-8050-b4c04f4d5931", Serial: "B5QM5Y1"}, Boot: []string{"memtest"}},
+		},
+		Default: []string{"installer"},
+	}
+}
+
+func TestEncodeDecode(t *testing.T) {
+	site := trusttest.New(t, "demo", issued)
+	local := sample()
+	local.Issued = local.Issued.In(time.FixedZone("", 7200)).Add(time.Millisecond)
+	data, err := Encode(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Decode(site.Open(t, data, issued))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(sample(), got); diff != "" {
+		t.Errorf("Decode(Encode(m)) differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestDecodeWantsAManifest(t *testing.T) {
+	site := trusttest.New(t, "demo", issued)
+	data, err := Encode(sample())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig := site.Root.Sign(t, trust.PurposeStatement, data, issued)
+	v, err := site.Store.Open(trust.PurposeStatement, data, sig, issued)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Decode(v); !errors.Is(err, ErrMalformed) {
+		t.Errorf("Decode of bytes signed as a statement: %v, want ErrMalformed", err)
+	}
+	if _, err := Decode(trust.Verified{}); !errors.Is(err, ErrMalformed) {
+		t.Errorf("Decode(trust.Verified{}): %v, want ErrMalformed", err)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	if err := sample().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	onlyMachines := sample()
+	onlyMachines.Default = nil
+	if err := onlyMachines.Validate(); err != nil {
+		t.Errorf("without default: %v", err)
+	}
+	linux := func(m *Manifest, change func(*Linux)) {
+		x := *m.Entries["installer"].Linux
+		change(&x)
+		m.Entries["installer"] = Entry{Title: "x", Linux: &x}
+	}
+	for name, breakIt := range map[string]func(*Manifest){
+		"format":             func(m *Manifest) { m.Format = 2 },
+		"version 0":          func(m *Manifest) { m.Version = 0 },
+		"version negative":   func(m *Manifest) { m.Version = -1 },
+		"no issue":           func(m *Manifest) { m.Issued = time.Time{} },
+		"expired at birth":   func(m *Manifest) { m.Expires = m.Issued },
+		"product":            func(m *Manifest) { m.Product = "" },
+		"product case":       func(m *Manifest) { m.Product = "Demo" },
+		"arch":               func(m *Manifest) { m.Arch = "../amd64" },
+		"channel":            func(m *Manifest) { m.Channel = "" },
+		"no entries":         func(m *Manifest) { m.Entries = nil },
+		"entry name":         func(m *Manifest) { m.Entries["Bad name"] = m.Entries["memtest"] },
+		"title":              func(m *Manifest) { m.Entries["memtest"] = Entry{Title: "a\x1b[2J", Linux: m.Entries["memtest"].Linux} },
+		"no kind":            func(m *Manifest) { m.Entries["memtest"] = Entry{Title: "x"} },
+		"kernel size 0":      func(m *Manifest) { linux(m, func(x *Linux) { x.Kernel.Size = 0 }) },
+		"kernel negative":    func(m *Manifest) { linux(m, func(x *Linux) { x.Kernel.Size = -1 }) },
+		"kernel huge":        func(m *Manifest) { linux(m, func(x *Linux) { x.Kernel.Size = 1 << 40 }) },
+		"kernel hash":        func(m *Manifest) { linux(m, func(x *Linux) { x.Kernel.SHA256 = object.ID{} }) },
+		"initrd size":        func(m *Manifest) { linux(m, func(x *Linux) { x.Initrd = []object.Ref{{}} }) },
+		"many initrds":       func(m *Manifest) { linux(m, func(x *Linux) { x.Initrd = slices.Repeat(x.Initrd, 20) }) },
+		"cmdline":            func(m *Manifest) { linux(m, func(x *Linux) { x.Cmdline = "a\nb" }) },
+		"empty match":        func(m *Manifest) { m.Machines[0].Match = Match{} },
+		"mac upper":          func(m *Manifest) { m.Machines[0].Match.MAC = "52:54:00:AB:34:56" },
+		"mac dashes":         func(m *Manifest) { m.Machines[0].Match.MAC = "52-54-00-12-34-56" },
+		"mac short":          func(m *Manifest) { m.Machines[0].Match.MAC = "52:54:00:12:34" },
+		"uuid upper":         func(m *Manifest) { m.Machines[1].Match.UUID = "4C4C4544-0042-3510-8050-b4c04f4d5931" },
+		"uuid none":          func(m *Manifest) { m.Machines[1].Match.UUID = "00000000-0000-0000-0000-000000000000" },
+		"uuid not set":       func(m *Manifest) { m.Machines[1].Match.UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff" },
+		"serial":             func(m *Manifest) { m.Machines[1].Match.Serial = "a\u202eb" },
+		"serial long":        func(m *Manifest) { m.Machines[1].Match.Serial = strings.Repeat("x", 65) },
+		"same match twice":   func(m *Manifest) { m.Machines[1].Match = m.Machines[0].Match },
+		"boot empty":         func(m *Manifest) { m.Machines[0].Boot = nil },
+		"boot unknown":       func(m *Manifest) { m.Machines[0].Boot = []string{"nothing"} },
+		"boot twice":         func(m *Manifest) { m.Machines[0].Boot = []string{"memtest", "memtest"} },
+		"default empty":      func(m *Manifest) { m.Default = []string{} },
+		"default unknown":    func(m *Manifest) { m.Default = []string{"nothing"} },
+		"nothing for no one": func(m *Manifest) { m.Default, m.Machines = nil, nil },
+		"many entries": func(m *Manifest) {
+			for i := range 300 {
+				m.Entries[fmt.Sprint("e", i)] = m.Entries["memtest"]
+			}
+		},
+	} {
+		m := sample()
+		breakIt(m)
+		if err := m.Validate(); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: Validate() = %v, want ErrMalformed", name, err)
+		}
+		if _, err := Encode(m); !errors.Is(err, ErrMalformed) && name != "format" {
+			t.Errorf("%s: Encode() = %v, want ErrMalformed", name, err)
+		}
+	}
+}
+
+// TestDecodeIsStrict is threat 25: whatever two parsers could read differently.
+func TestDecodeIsStrict(t *testing.T) {
+	data, err := Encode(sample())
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := string(data)
+	replace := func(old, new string) string {
+		if strings.Count(good, old) == 0 {
+			t.Fatalf("sample has no %s", old)
+		}
+		return strings.Replace(good, old, new, 1)
+	}
+	for name, text := range map[string]string{
+		"empty":          "",
+		"truncated":      good[:len(good)/2],
+		"trailing":       good + "{}",
+		"null":           "null",
+		"duplicate key":  replace(`"version": 7`, `"version": 7, "version": 8`),
+		"case-folded":    replace(`"version"`, `"Version"`),
+		"long s":         replace(`"issued"`, "\"i\u017fued\""),
+		"unknown field":  replace(`"version": 7`, `"version": 7, "critical": true`),
+		"null field":     replace(`"version": 7`, `"version": null`),
+		"float version":  replace(`"version": 7`, `"version": 7.5`),
+		"huge version":   replace(`"version": 7`, `"version": 9223372036854775808`),
+		"string version": replace(`"version": 7`, `"version": "7"`),
+		"negative size":  replace(`"size": 6`, `"size": -6`),
+		"huge size":      replace(`"size": 6`, `"size": 18446744073709551616`),
+		"upper-case id":  replace(`"sha256": "`, `"sha256": "A`),
+		"bad UTF-8":      replace("Debian", "Deb\xffian"),
+		"deep":           strings.Repeat("[", 100_000),
+		"10 MB":          good + strings.Repeat(" ", 10<<20),
+		"hash as null":   replace(`"cmdline": "console`, `"cmdline": null, "x": "console`),
+	} {
+		if m, err := decode([]byte(text)); !errors.Is(err, ErrMalformed) || m != nil {
+			t.Errorf("%s: decode = %v, %v, want ErrMalformed", name, m, err)
+		}
+	}
+}
+
+func TestSuits(t *testing.T) {
+	m := sample()
+	if err := m.Suits("demo", "amd64", "stable"); err != nil {
+		t.Error(err)
+	}
+	for _, s := range [][3]string{{"other", "amd64", "stable"}, {"demo", "arm64", "stable"}, {"demo", "amd64", "beta"}, {"", "", ""}} {
+		if err := m.Suits(s[0], s[1], s[2]); !errors.Is(err, ErrWrongProduct) {
+			t.Errorf("Suits(%q) = %v, want ErrWrongProduct", s, err)
+		}
+	}
+}
+
+func TestSelect(t *testing.T) {
+	m := sample()
+	const uuid = "4C4C4544-0042-3510-8050-B4C04F4D5931"
+	for _, c := range []struct {
+		name string
+		id   Identity
+		want []string
+	}{
+		{"by second card", Identity{MACs: []string{"02:00:00:00:00:01", "52:54:00:12:34:56"}}, []string{"installer", "memtest"}},
+		{"first match decides", Identity{MACs: []string{"52:54:00:12:34:56"}, UUID: uuid, Serial: "B5QM5Y1"}, []string{"installer", "memtest"}},
+		{"both fields", Identity{UUID: uuid, Serial: "B5QM5Y1"}, []string{"memtest"}},
+		{"one field of two", Identity{UUID: uuid, Serial: "other"}, []string{"installer"}},
+		{"unknown", Identity{MACs: []string{"02:00:00:00:00:01"}}, []string{"installer"}},
+		{"nameless", Identity{}, []string{"installer"}},
+	} {
+		if got := m.Select(c.id); !slices.Equal(got, c.want) {
+			t.Errorf("%s: Select = %q, want %q", c.name, got, c.want)
+		}
+	}
+	m.Default = nil
+	if got := m.Select(Identity{}); got != nil {
+		t.Errorf("no default: Select = %q, want none", got)
+	}
+}
+
+func FuzzManifest(f *testing.F) {
+	data, err := Encode(sample())
+	if err != nil {
+		f.Fatal(err)
+	}
+	compact := new(bytes.Buffer)
+	if err := json.Compact(compact, data); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add(compact.Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := decode(data)
+		if err != nil {
+			if m != nil || !errors.Is(err, ErrMalformed) {
+				t.Fatalf("decode = %v, %v", m, err)
+			}
+			return
+		}
+		again, err := Encode(m)
+		if err != nil {
+			// Whole seconds may leave nothing between issue and expiry.
+			if m.Issued.Truncate(time.Second).Equal(m.Expires.Truncate(time.Second)) {
+				return
+			}
+			t.Fatalf("decoded, but not encoded: %v", err)
+		}
+		m2, err := decode(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Issued, m.Expires = m.Issued.Truncate(time.Second), m.Expires.Truncate(time.Second)
+		if diff := cmp.Diff(m, m2); diff != "" {
+			t.Fatalf("decode(encode(m)) differs:\n%s", diff)
+		}
+	})
+}

@@ -1,0 +1,218 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/farboot/farboot/payload/object"
+)
+
+// Limits bound what a manifest can ask of a machine. They catch mistakes and a
+// careless signer; the machine's own memory is checked where it is needed.
+type Limits struct {
+	// Entries in one manifest: more fit into no menu.
+	Entries int
+	// Boot entries in one list: each failure costs a download and a retry.
+	Boot int
+	// Initrds of one entry. Real ones have 1 to 4 (microcode, initrd, firmware,
+	// answers); each is one open file and one progress line.
+	Initrds int
+	// Kernel size in bytes. Debian's has 8 MiB, one with everything built in
+	// and an embedded initramfs stays well under this.
+	Kernel int64
+	// Initrd size in bytes, each. Live systems are served as one initrd of a
+	// few GiB; it has to fit into RAM twice.
+	Initrd int64
+	// Serial length in characters. SMBIOS has no limit; vendors use 7 to 30.
+	Serial int
+}
+
+// DefaultLimits returns the limits that [Manifest.Validate] applies.
+func DefaultLimits() Limits {
+	return Limits{
+		Entries: 256,
+		Boot:    16,
+		Initrds: 16,
+		Kernel:  256 << 20,
+		Initrd:  16 << 30,
+		Serial:  64,
+	}
+}
+
+// Validate tells what is wrong with the manifest; the error wraps
+// [ErrMalformed] and names the place.
+func (m *Manifest) Validate() error {
+	if err := m.validate(DefaultLimits()); err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return nil
+}
+
+func (m *Manifest) validate(l Limits) error {
+	if err := m.validateHead(); err != nil {
+		return err
+	}
+	if n := len(m.Entries); n == 0 || n > l.Entries {
+		return fmt.Errorf("%d entries, want 1 to %d", n, l.Entries)
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Entries)) {
+		if err := CheckName(name); err != nil {
+			return fmt.Errorf("entries: %w", err)
+		}
+		if err := m.Entries[name].validate(l); err != nil {
+			return fmt.Errorf("entry %q: %w", name, err)
+		}
+	}
+	seen := map[Match]bool{}
+	for i, machine := range m.Machines {
+		if err := machine.Match.validate(l); err != nil {
+			return fmt.Errorf("machine %d: %w", i+1, err)
+		}
+		if seen[machine.Match] {
+			return fmt.Errorf("machine %d: matches the same as one before it", i+1)
+		}
+		seen[machine.Match] = true
+		if err := m.validateBoot(machine.Boot, l); err != nil {
+			return fmt.Errorf("machine %d: %w", i+1, err)
+		}
+	}
+	if m.Default == nil && len(m.Machines) > 0 {
+		return nil
+	}
+	if err := m.validateBoot(m.Default, l); err != nil {
+		return fmt.Errorf("default: %w", err)
+	}
+	return nil
+}
+
+// validateHead checks all that stands above the entries.
+func (m *Manifest) validateHead() error {
+	switch {
+	case m.Format != Format:
+		return fmt.Errorf("format %d, this program reads format %d", m.Format, Format)
+	case m.Version < 1:
+		return fmt.Errorf("version %d, want 1 or more", m.Version)
+	case m.Issued.IsZero() || !m.Issued.Before(m.Expires):
+		return errors.New("want a time of issue and a later one of expiry")
+	}
+	for _, f := range []struct{ what, value string }{
+		{"product", m.Product}, {"arch", m.Arch}, {"channel", m.Channel},
+	} {
+		if err := CheckName(f.value); err != nil {
+			return fmt.Errorf("%s: %w", f.what, err)
+		}
+	}
+	return nil
+}
+
+// validateBoot checks a list of entries to boot.
+func (m *Manifest) validateBoot(names []string, l Limits) error {
+	if n := len(names); n == 0 || n > l.Boot {
+		return fmt.Errorf("%d entries to boot, want 1 to %d", n, l.Boot)
+	}
+	for i, name := range names {
+		if _, ok := m.Entries[name]; !ok {
+			return fmt.Errorf("there is no entry %+q", clip(name))
+		}
+		if slices.Contains(names[:i], name) {
+			return fmt.Errorf("entry %q stands twice", name)
+		}
+	}
+	return nil
+}
+
+func (e Entry) validate(l Limits) error {
+	if err := CheckTitle(e.Title); err != nil {
+		return err
+	}
+	if e.Linux == nil {
+		return errors.New("has no kind, want \"linux\"")
+	}
+	return e.Linux.validate(l)
+}
+
+func (x *Linux) validate(l Limits) error {
+	if err := checkRef(x.Kernel, l.Kernel); err != nil {
+		return fmt.Errorf("kernel: %w", err)
+	}
+	if len(x.Initrd) > l.Initrds {
+		return fmt.Errorf("%d initrds, at most %d", len(x.Initrd), l.Initrds)
+	}
+	for i, ref := range x.Initrd {
+		if err := checkRef(ref, l.Initrd); err != nil {
+			return fmt.Errorf("initrd %d: %w", i+1, err)
+		}
+	}
+	return CheckCmdline(x.Cmdline)
+}
+
+// checkRef refuses sizes that cannot be and a hash that was left out.
+func checkRef(ref object.Ref, most int64) error {
+	if ref.Size < 1 || ref.Size > most {
+		return fmt.Errorf("%d bytes, want 1 to %d", ref.Size, most)
+	}
+	if ref.SHA256 == (object.ID{}) {
+		return errors.New("sha256 is missing")
+	}
+	return nil
+}
+
+func (m Match) validate(l Limits) error {
+	if m == (Match{}) {
+		return errors.New("match is empty, want mac, uuid or serial")
+	}
+	if m.MAC != "" {
+		if err := CheckMAC(m.MAC); err != nil {
+			return err
+		}
+	}
+	if m.UUID != "" {
+		if err := CheckUUID(m.UUID); err != nil {
+			return err
+		}
+	}
+	if err := checkText(m.Serial, l.Serial); err != nil {
+		return fmt.Errorf("serial %+q: %w", clip(m.Serial), err)
+	}
+	return nil
+}
+
+// CheckMAC tells what is wrong with a MAC address in a match: it is written in
+// lower case with colons, "52:54:00:12:34:56".
+func CheckMAC(s string) error {
+	if !shaped(s, "xx:xx:xx:xx:xx:xx") {
+		return fmt.Errorf("mac %+q: want it like \"52:54:00:12:34:56\", in lower case", clip(s))
+	}
+	return nil
+}
+
+// CheckUUID tells what is wrong with a UUID in a match: it is written in lower
+// case, and is none of the two that SMBIOS (DSP0134, section 7.2.1) gives to
+// machines that have none.
+func CheckUUID(s string) error {
+	if !shaped(s, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx") {
+		return fmt.Errorf("uuid %+q: want it like \"4c4c4544-0042-3510-8050-b4c04f4d5931\", in lower case", clip(s))
+	}
+	if digits := strings.ReplaceAll(s, "-", ""); strings.Trim(digits, "0") == "" || strings.Trim(digits, "f") == "" {
+		return fmt.Errorf("uuid %q: stands for \"no uuid\", many machines have it", s)
+	}
+	return nil
+}
+
+// shaped tells whether s is like shape, where x stands for a lower-case
+// hexadecimal digit and everything else for itself.
+func shaped(s, shape string) bool {
+	if len(s) != len(shape) {
+		return false
+	}
+	for i := range len(s) {
+		hex := '0' <= s[i] && s[i] <= '9' || 'a' <= s[i] && s[i] <= 'f'
+		if shape[i] == 'x' && !hex || shape[i] != 'x' && s[i] != shape[i] {
+			return false
+		}
+	}
+	return true
+}
