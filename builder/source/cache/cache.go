@@ -72,6 +72,18 @@ func (c *Cache) Has(ref object.Ref) bool {
 	return err == nil && info.Mode().IsRegular() && info.Size() == ref.Size
 }
 
+// Find returns the size of an object of which only the hash is known, where the
+// cache holds it.
+func (c *Cache) Find(id object.ID) (object.Ref, bool) {
+	info, err := os.Lstat(c.blob(id))
+	if err != nil {
+		return object.Ref{}, false
+	}
+	ref := object.Ref{Size: info.Size(), SHA256: id}
+	_, ok := c.Path(ref)
+	return ref, ok
+}
+
 // Path returns where the object lies, after hashing it. Wrong content is
 // removed and reported as absent.
 func (c *Cache) Path(ref object.Ref) (string, bool) {

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"io"
 	"path"
-	"strings"
+
+	"github.com/farboot/farboot/builder/source/apt/deb822"
 )
 
 // Control holds the control fields of a package that farboot acts on.
@@ -13,11 +14,8 @@ type Control struct {
 	Package      string
 	Version      string
 	Architecture string
-	// PreDepends and Depends are relations as they are written:
-	// "kmod, linux-base (>= 4.3~), a | b".
-	PreDepends string
-	Depends    string
-	Provides   string
+	// Depends is as it is written: "kmod, linux-base (>= 4.3~), a | b".
+	Depends string
 }
 
 // readControl takes the control file out of control.tar. Whatever else lies
@@ -29,71 +27,48 @@ func readControl(m member, limits Limits) (Control, error) {
 	}
 	defer plain.Close()
 	archive := tar.NewReader(&cappedReader{r: plain, left: limits.ControlBytes})
+	var c Control
 	for {
 		hdr, err := archive.Next()
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF) && c.Package == "":
 			return Control{}, malformed("no control file")
-		}
-		if err != nil {
+		case errors.Is(err, io.EOF):
+			return c, nil
+		case err != nil:
 			return Control{}, malformedBy(err, "tar")
-		}
-		if path.Clean(hdr.Name) != "control" {
+		case path.Clean(hdr.Name) != "control":
 			continue
-		}
-		if hdr.Typeflag != tar.TypeReg || hdr.Size > limits.FieldBytes {
+		case c.Package != "":
+			return Control{}, malformed("control stands twice")
+		case hdr.Typeflag != tar.TypeReg || hdr.Size > limits.FieldBytes:
 			return Control{}, malformed("control is not a regular file of at most %d bytes", limits.FieldBytes)
 		}
-		text, err := io.ReadAll(archive)
-		if err != nil {
-			return Control{}, malformedBy(err, "control")
+		if c, err = parseControl(archive); err != nil {
+			return Control{}, err
 		}
-		return parseControl(string(text))
 	}
 }
 
 // parseControl reads the fields of the one paragraph that a control file is,
-// after deb-control(5) and Debian policy 5.1.
-func parseControl(text string) (Control, error) {
-	fields, err := parseParagraph(strings.TrimRight(text, "\n"))
+// after deb-control(5).
+func parseControl(r io.Reader) (Control, error) {
+	paragraphs := deb822.NewReader(r)
+	fields, err := paragraphs.Next()
 	if err != nil {
-		return Control{}, err
+		return Control{}, malformedBy(err, "control")
 	}
 	c := Control{
-		Package:      fields["package"],
-		Version:      fields["version"],
-		Architecture: fields["architecture"],
-		PreDepends:   fields["pre-depends"],
-		Depends:      fields["depends"],
-		Provides:     fields["provides"],
+		Package:      fields.Get("Package"),
+		Version:      fields.Get("Version"),
+		Architecture: fields.Get("Architecture"),
+		Depends:      fields.Get("Depends"),
 	}
 	if c.Package == "" || c.Version == "" || c.Architecture == "" {
 		return Control{}, malformed("control: want Package, Version and Architecture")
 	}
-	return c, nil
-}
-
-// parseParagraph returns the fields by their lower-case names. Lines that
-// continue a field are joined to it by a newline.
-func parseParagraph(text string) (map[string]string, error) {
-	fields := make(map[string]string)
-	last := ""
-	for line := range strings.SplitSeq(text, "\n") {
-		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
-			if last == "" {
-				return nil, malformed("control: continuation without a field: %q", line)
-			}
-			fields[last] += "\n" + strings.TrimSpace(line)
-			continue
-		}
-		name, value, ok := strings.Cut(line, ":")
-		if !ok || name == "" || strings.ContainsAny(name, " \t\r") {
-			return nil, malformed("control: %q is not a field", line)
-		}
-		last = strings.ToLower(name)
-		if _, dup := fields[last]; dup {
-			return nil, malformed("control: field %q stands twice", name)
-		}
-		fields[last] = strings.TrimSpace(value)
+	if _, err := paragraphs.Next(); err != io.EOF {
+		return Control{}, malformedBy(err, "control: want one paragraph")
 	}
-	return fields, nil
+	return c, nil
 }
