@@ -78,15 +78,17 @@ func (d *download) copy(body io.Reader) error {
 		if werr := d.write(buf[:n], done); werr != nil {
 			return werr
 		}
-		switch whole := d.verifier.Written() == d.ref.Size; {
+		eof, whole := errors.Is(err, io.EOF), d.verifier.Written() == d.ref.Size
+		switch {
 		case err == nil:
-		case whole: // the hash tells more than the way the connection ended
+			continue
+		case whole, // the hash tells more than the way the connection ended
+			eof && d.html:
 			return d.corrupt(d.verifier.Close())
-		case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
-			return fmt.Errorf("%w: ends after %d of %d bytes", ErrUnreachable, d.verifier.Written(), d.ref.Size)
-		default:
-			return err
+		case eof:
+			err = fmt.Errorf("%w: %w", ErrUnreachable, io.ErrUnexpectedEOF)
 		}
+		return fmt.Errorf("%w (at byte %d of %d)", err, d.verifier.Written(), d.ref.Size)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Every failure of a request is of exactly one of these classes.
@@ -17,7 +18,7 @@ var (
 	// ErrUnreachable: no usable answer came. No connection, silence, a crawl, a
 	// body cut short, a status of 5xx, 408 or 429. The only class that is tried
 	// again at the same URL.
-	ErrUnreachable = errors.New("unreachable")
+	ErrUnreachable = errors.New("no usable answer")
 	// ErrNotFound: the server says that it does not have it.
 	ErrNotFound = errors.New("not found")
 	// ErrCorrupt: the server gave other bytes than the wanted ones.
@@ -84,7 +85,22 @@ func (e *Error) Error() string {
 			fmt.Fprintf(&b, " (%d times)", a.Times)
 		}
 	}
-	return b.String()
+	return printable(b.String())
+}
+
+// printable makes text that may hold a server's words fit for a console: no
+// control characters, no end.
+func printable(s string) string {
+	const most = 4 << 10
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
 }
 
 // Unwrap returns the causes of all attempts.

@@ -95,7 +95,7 @@ func ClockFloor(floor time.Time) Option {
 func (c *Client) Document(ctx context.Context, url string, max int64) ([]byte, error) {
 	var doc []byte
 	failed := new(Error)
-	ok := c.persist(ctx, url, failed, func(ctx context.Context) (int64, error) {
+	ok := c.persist(ctx, url, failed, func() (int64, error) {
 		return 0, c.get(ctx, url, nil, func(resp *http.Response) (err error) {
 			doc, err = readDocument(resp, max)
 			return err
@@ -149,7 +149,7 @@ func (c *Client) Object(ctx context.Context, urls []string, ref object.Ref, dst 
 	for _, url := range urls {
 		d := download{ref: ref, dst: dst, progress: progress, giveUp: giveUp}
 		d.restart()
-		if c.persist(ctx, url, failed, func(ctx context.Context) (int64, error) {
+		if c.persist(ctx, url, failed, func() (int64, error) {
 			before := d.furthest
 			err := c.get(ctx, url, d.header(), d.take)
 			return d.furthest - before, err
@@ -166,9 +166,9 @@ func (c *Client) Object(ctx context.Context, urls []string, ref object.Ref, dst 
 // persist tries one URL until it succeeds, fails for good or has brought
 // nothing new too often, and adds each failure to failed. A false without a
 // failure means that ctx has ended.
-func (c *Client) persist(ctx context.Context, url string, failed *Error, try func(context.Context) (gained int64, err error)) bool {
+func (c *Client) persist(ctx context.Context, url string, failed *Error, try func() (gained int64, err error)) bool {
 	for barren := 0; ; {
-		gained, err := try(ctx)
+		gained, err := try()
 		if err == nil {
 			return true
 		}

@@ -123,7 +123,7 @@ func (p *paced) Read(b []byte) (int, error) {
 	n, err := p.ReadCloser.Read(b)
 	watch.Stop()
 	if err != nil {
-		if !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if !errors.Is(err, io.EOF) {
 			err = classify(orCause(p.ctx, err))
 		}
 		return n, err
