@@ -88,6 +88,9 @@ func (t *Tree) Add(files ...File) error {
 	return nil
 }
 
+// Clone returns a tree with the same files, to which others may be added.
+func (t *Tree) Clone() *Tree { return &Tree{files: slices.Clone(t.files)} }
+
 // Files returns the files in the order of their paths.
 func (t *Tree) Files() []File { return slices.Clone(t.files) }
 

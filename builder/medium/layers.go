@@ -1,0 +1,211 @@
+package medium
+
+import (
+	"debug/elf"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/farboot/farboot/builder/initramfs"
+	"github.com/farboot/farboot/builder/kernel"
+	"github.com/farboot/farboot/builder/lock"
+	"github.com/farboot/farboot/builder/recipe"
+	"github.com/farboot/farboot/builder/tree"
+	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/settings"
+)
+
+// maxAgent is the most that /init may have, in bytes. DESIGN.md's budget.
+const maxAgent = 12 << 20
+
+// imagePackage is a package with a kernel, whose name ends with its release.
+var imagePackage = regexp.MustCompile(`^deb:linux-image-([0-9].*)$`)
+
+// agentBinary is the agent's file with what tells it from others.
+type agentBinary = object.Ref
+
+// describeAgent makes sure that the file at path can be an /init.
+func describeAgent(path string) (agentBinary, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return agentBinary{}, fmt.Errorf("agent %q: not there: %w", path, err)
+	}
+	if err != nil {
+		return agentBinary{}, fmt.Errorf("agent: %w", err)
+	}
+	defer f.Close()
+	e, err := elf.NewFile(f)
+	if err != nil || e.Machine != elf.EM_X86_64 || e.Section(".interp") != nil {
+		return agentBinary{}, fmt.Errorf("agent %q: not a static x86-64 program", path)
+	}
+	ref, err := object.Of(io.NewSectionReader(f, 0, maxAgent+1))
+	if err == nil && ref.Size > maxAgent {
+		err = fmt.Errorf("agent %q: more than %d bytes", path, maxAgent)
+	}
+	return ref, err
+}
+
+// kernel puts the agent's kernel on the medium.
+func (c *composer) kernel() error {
+	pkg, release, err := c.kernelPackage()
+	if err != nil {
+		return err
+	}
+	c.m.Kernel = release
+	path, _, err := c.Blobs.Path(recipe.Input{Deb: strings.TrimPrefix(pkg.Name, "deb:"), File: "boot/vmlinuz-" + release})
+	if err != nil {
+		return fmt.Errorf("%s: kernel: %w", c.Recipe.Path, err)
+	}
+	f, err := fromCache(kernelPath, path)
+	if err != nil {
+		return err
+	}
+	return c.m.files.Add(f)
+}
+
+// kernelPackage finds the locked package that holds the kernel: the recipe may
+// name it, or a package that depends on the current one.
+func (c *composer) kernelPackage() (pkg lock.Input, release string, err error) {
+	name := "deb:" + c.Recipe.Medium.Kernel.Deb
+	in, ok := c.Lock.Lookup(name)
+	if ok && in.LeadsTo != "" {
+		in, ok = c.Lock.Lookup(in.LeadsTo)
+	}
+	m := imagePackage.FindStringSubmatch(in.Name)
+	if m == nil || !ok {
+		return lock.Input{}, "", fmt.Errorf("%s: kernel: %q neither holds a kernel nor leads to one", c.Recipe.Path, name)
+	}
+	return in, m[1], nil
+}
+
+// initrd puts the initramfs on the medium: its layers one after the other.
+func (c *composer) initrd() error {
+	var layers []tree.File
+	for _, make := range []func() (tree.File, error){c.modulesLayer, c.agentLayer, c.settingsLayer} {
+		f, err := make()
+		if err != nil {
+			return err
+		}
+		layers = append(layers, f)
+	}
+	return c.m.files.Add(concat(initrdPath, layers...))
+}
+
+// modulesLayer holds the kernel modules. It is by far the most expensive one.
+func (c *composer) modulesLayer() (tree.File, error) {
+	pkg, _, err := c.kernelPackage()
+	if err != nil {
+		return tree.File{}, err
+	}
+	sets := c.Recipe.Medium.Kernel.Modules
+	key := keyOf("modules", pkg.Ref, sets, c.compression(), c.m.Epoch)
+	return c.layer(key, func() ([]initramfs.File, error) {
+		deb, err := c.Blobs.Deb(pkg.Name)
+		if err != nil {
+			return nil, err
+		}
+		k, err := kernel.Build(deb.Walk, sets)
+		if err != nil {
+			return nil, fmt.Errorf("%s: kernel: %w", c.Recipe.Path, err)
+		}
+		return initramfs.FromTree(k.Modules...), nil
+	})
+}
+
+// agentLayer holds /init and the folders that it mounts things on.
+func (c *composer) agentLayer() (tree.File, error) {
+	key := keyOf("agent", c.agent, c.compression(), c.m.Epoch)
+	return c.layer(key, func() ([]initramfs.File, error) {
+		bin, err := tree.OnDisk("init", c.Agent)
+		if err != nil {
+			return nil, err
+		}
+		bin.Mode = 0o755
+		files := initramfs.FromTree(bin)
+		for _, dir := range []string{"dev", "etc", "proc", "run", "sys", "tmp"} {
+			files = append(files, initramfs.Dir(dir, 0o755))
+		}
+		return append(files, initramfs.CharDevice("dev/console", 0o600, 5, 1)), nil
+	})
+}
+
+// settingsLayer holds what differs from medium to medium, and the keys. It is
+// not compressed: with its about 5 KiB it is made anew each time.
+func (c *composer) settingsLayer() (tree.File, error) {
+	r := c.Recipe.Medium
+	text, err := settings.Encode(settings.Settings{
+		Site: r.Site, Arch: "amd64", Channel: r.Channel, Build: c.m.Build.String(), Built: c.m.Epoch,
+	})
+	if err != nil {
+		return tree.File{}, fmt.Errorf("medium: %w", err)
+	}
+	trust := strings.TrimPrefix(settings.TrustDir, "/")
+	return c.pack(initramfs.None, initramfs.FromTree(
+		tree.Bytes(strings.TrimPrefix(settings.Path, "/"), text),
+		tree.Bytes(trust+"/statement.json", c.Statement),
+		tree.Bytes(trust+"/statement.json.sig", c.Signatures),
+	))
+}
+
+// compression is how the large layers are compressed.
+func (c *composer) compression() initramfs.Compression {
+	return initramfs.Compression(c.Recipe.Medium.Compression)
+}
+
+// layer returns the packed layer that key stands for, from the cache where it
+// lies there.
+func (c *composer) layer(key object.ID, files func() ([]initramfs.File, error)) (tree.File, error) {
+	path, _, err := c.Cache.Layer(key, func(w io.Writer) error {
+		content, err := files()
+		if err != nil {
+			return err
+		}
+		if err := scanLayer(content); err != nil {
+			return err
+		}
+		return initramfs.Pack(w, initramfs.Layer{Epoch: c.m.Epoch, Files: content}, c.compression())
+	})
+	if err != nil {
+		return tree.File{}, err
+	}
+	return fromCache(initrdPath, path)
+}
+
+// pack returns a layer that is not worth caching.
+func (c *composer) pack(how initramfs.Compression, files []initramfs.File) (tree.File, error) {
+	if err := scanLayer(files); err != nil {
+		return tree.File{}, err
+	}
+	var out strings.Builder
+	if err := initramfs.Pack(&out, initramfs.Layer{Epoch: c.m.Epoch, Files: files}, how); err != nil {
+		return tree.File{}, err
+	}
+	return tree.Bytes(initrdPath, []byte(out.String())), nil
+}
+
+// scanLayer refuses a layer with a secret key in it.
+func scanLayer(files []initramfs.File) error {
+	for _, f := range files {
+		if f.Open == nil {
+			continue
+		}
+		if err := scanFile(tree.File{Path: f.Path, Size: f.Size, Open: f.Open}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lockText returns the lock as the medium carries it.
+func (c *composer) lockText() ([]byte, error) {
+	text, err := json.MarshalIndent(c.Lock, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("medium: %w", err)
+	}
+	return append(text, '\n'), nil
+}

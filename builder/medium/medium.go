@@ -1,0 +1,168 @@
+// Package medium composes what a boot medium holds and packs it: as a hybrid
+// image for CD and USB stick, and as a netboot folder for a TFTP or HTTP
+// server.
+//
+// [Compose] takes a recipe with its locked and fetched inputs and returns a
+// [Medium]; [Medium.WriteImage] and [Medium.WriteNetboot] pack the same
+// content. The packages below it know the formats: iso9660, esp, hybrid;
+// inspect reads a finished image back.
+//
+// The same lock, agent and trust statement give the same bytes: the epoch comes
+// from the lock, the GUIDs and the marker's name from the [BuildID]. Nothing
+// that holds a secret key is packed. The package does not sign and does not
+// fetch.
+package medium
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/farboot/farboot/builder/grub"
+	"github.com/farboot/farboot/builder/lock"
+	"github.com/farboot/farboot/builder/recipe"
+	"github.com/farboot/farboot/builder/source"
+	"github.com/farboot/farboot/builder/source/cache"
+	"github.com/farboot/farboot/builder/tree"
+	"github.com/farboot/farboot/payload/object"
+)
+
+// Packages that every medium takes its bootloaders from.
+const (
+	shimPackage    = "shim-signed"
+	grubEFIPackage = "grub-efi-amd64-signed"
+	grubPCPackage  = "grub-pc-bin"
+)
+
+// Where things lie on a medium.
+const (
+	kernelPath = "boot/vmlinuz"
+	initrdPath = "boot/initrd.img"
+	configPath = "boot/grub/grub.cfg"
+	corePath   = "boot/grub/i386-pc/eltorito.img"
+	espPath    = "boot/efi.img"
+)
+
+// Parts is all that a medium is made of.
+type Parts struct {
+	Recipe *recipe.Recipe // of kind medium
+	Lock   *lock.Lock
+	Blobs  *source.Blobs
+	Cache  *cache.Cache
+	// Agent is the path of the agent's static binary, which becomes /init.
+	Agent string
+	// Statement and Signatures are the trust statement that the medium carries
+	// and its signature file.
+	Statement, Signatures []byte
+}
+
+// Medium is a composed medium, not packed yet.
+type Medium struct {
+	Name  string
+	Build BuildID
+	// Epoch is every date on the medium.
+	Epoch time.Time
+	// Kernel is the release of the agent's kernel: "6.1.0-56-amd64".
+	Kernel string
+
+	files    tree.Tree // all but what makes the image start
+	menu     grub.Menu
+	core     tree.File
+	bootCode []byte
+	shim     tree.File
+	// grubCD looks for its configuration on the medium, grubNet on the server
+	// that it was fetched from.
+	grubCD, grubNet tree.File
+}
+
+// Inputs lists what a medium needs beside what its recipe names.
+func Inputs() []recipe.Input {
+	return []recipe.Input{{Deb: shimPackage}, {Deb: grubEFIPackage}, {Deb: grubPCPackage}}
+}
+
+// BuildID is the hash of everything that a medium was made of. Its first 8
+// bytes name the marker file by which GRUB tells this medium from others.
+type BuildID [sha256.Size]byte
+
+// String returns the first 8 bytes as 16 hexadecimal digits.
+func (b BuildID) String() string { return hex.EncodeToString(b[:8]) }
+
+// derive returns a hash for one more use of the BuildID.
+func (b BuildID) derive(use string) [sha256.Size]byte {
+	return sha256.Sum256(append([]byte(use+"\n"), b[:]...))
+}
+
+// buildID hashes the parts. The lock's sum stands for the recipe and every
+// package.
+func buildID(p Parts, agent object.Ref) BuildID {
+	return BuildID(keyOf("medium", p.Lock.Sum, agent, object.OfBytes(p.Statement), object.OfBytes(p.Signatures)))
+}
+
+// layoutVersion is part of every key below: it rises whenever the same inputs
+// come to give other bytes.
+const layoutVersion = 1
+
+// keyOf hashes what a result depends on.
+func keyOf(what string, inputs ...any) object.ID {
+	data, err := json.Marshal(append([]any{what, layoutVersion}, inputs...))
+	if err != nil {
+		panic("medium: key of " + what + ": " + err.Error()) // a type without a JSON form
+	}
+	return sha256.Sum256(data)
+}
+
+// fromCache returns the file with mode 0644 that lies in the cache at path.
+func fromCache(name, path string) (tree.File, error) {
+	f, err := tree.OnDisk(name, path)
+	if err != nil {
+		return tree.File{}, fmt.Errorf("medium: %w", err)
+	}
+	return f, nil
+}
+
+// concat returns a file that is the files one after the other.
+func concat(name string, files ...tree.File) tree.File {
+	out := tree.File{Path: name, Mode: 0o644}
+	for _, f := range files {
+		out.Size += f.Size
+	}
+	out.Open = func() (io.ReadCloser, error) { return openAll(files) }
+	return out
+}
+
+// openAll opens files for reading one after the other.
+func openAll(files []tree.File) (io.ReadCloser, error) {
+	var all multiReadCloser
+	var readers []io.Reader
+	for _, f := range files {
+		r, err := f.Open()
+		if err != nil {
+			all.Close()
+			return nil, err
+		}
+		all.closers = append(all.closers, r)
+		readers = append(readers, r)
+	}
+	all.Reader = io.MultiReader(readers...)
+	return &all, nil
+}
+
+// multiReadCloser is an io.MultiReader that can be closed.
+type multiReadCloser struct {
+	io.Reader
+	closers []io.Closer
+}
+
+// Close closes all readers and returns the first error.
+func (m *multiReadCloser) Close() error {
+	var first error
+	for _, c := range m.closers {
+		if err := c.Close(); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}

@@ -1,0 +1,131 @@
+package medium
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/farboot/farboot/builder/medium/hybrid"
+	"github.com/farboot/farboot/builder/netboot"
+	"github.com/farboot/farboot/builder/tree"
+)
+
+// WriteImage writes the hybrid image to path. The file appears whole or not at
+// all.
+func (m *Medium) WriteImage(path string) error {
+	content := m.files.Clone()
+	if err := content.Add(m.core); err != nil {
+		return err
+	}
+	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+	if err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	defer f.Cleanup()
+	err = hybrid.Write(f.File, hybrid.Medium{
+		Tree:      content,
+		VolumeID:  volumeID(m.Name),
+		Publisher: "FARBOOT",
+		Epoch:     m.Epoch,
+		Disk:      hybrid.NewGUID(m.Build.derive("disk")),
+		Partition: hybrid.NewGUID(m.Build.derive("partition")),
+		BootCode:  m.bootCode,
+		Core:      corePath,
+		ESP:       espPath,
+	})
+	if err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	return nil
+}
+
+// volumeID makes a label of the recipe's name: at most 32 characters of the
+// set that ISO 9660 calls d-characters.
+func volumeID(name string) string {
+	id := strings.Map(func(r rune) rune {
+		if r == '-' || r == '.' {
+			return '_'
+		}
+		return r
+	}, strings.ToUpper(name))
+	return id[:min(len(id), 32)]
+}
+
+// WriteNetboot writes the same content as a folder for a TFTP or HTTP server.
+// An older folder at dir stays until the new one is complete.
+func (m *Medium) WriteNetboot(dir string) error {
+	t, err := m.netboot()
+	if err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+"-*")
+	if err != nil {
+		return fmt.Errorf("netboot: %w", err)
+	}
+	defer os.RemoveAll(temp)
+	fresh := filepath.Join(temp, "new")
+	for _, f := range t.Files() {
+		if err := writeFile(fresh, f); err != nil {
+			return fmt.Errorf("netboot: %w", err)
+		}
+	}
+	if err := os.Rename(dir, filepath.Join(temp, "old")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("netboot: %w", err)
+	}
+	if err := os.Rename(fresh, dir); err != nil {
+		return fmt.Errorf("netboot: %w", err)
+	}
+	return nil
+}
+
+// writeFile writes f below dir. Modes and times come out the same whatever the
+// umask and the clock say.
+func writeFile(dir string, f tree.File) error {
+	path := filepath.Join(dir, filepath.FromSlash(f.Path))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	in, err := f.Open()
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.Mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Chmod(f.Mode), out.Close())
+}
+
+// netboot returns the netboot folder: kernel, initrd and menu entries as on the
+// image, with loaders that find them on the server.
+func (m *Medium) netboot() (*tree.Tree, error) {
+	var t tree.Tree
+	for _, f := range m.files.Files() {
+		if f.Path == espPath || f.Path == configPath {
+			continue
+		}
+		if err := t.Add(f); err != nil {
+			return nil, err
+		}
+	}
+	shim := m.shim
+	shim.Path = "bootx64.efi"
+	if err := t.Add(shim, m.grubNet); err != nil {
+		return nil, err
+	}
+	texts, err := netboot.Files(m.menu)
+	if err != nil {
+		return nil, err
+	}
+	return &t, t.Add(texts...)
+}
