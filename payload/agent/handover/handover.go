@@ -34,6 +34,24 @@ type Kernel struct {
 	Cmdline string
 }
 
+// Size returns the bytes of kernel and initrds.
+func (k Kernel) Size() int64 {
+	if k.Initrd == nil {
+		return k.Image.Size()
+	}
+	return k.Image.Size() + k.Initrd.Size()
+}
+
+// Close gives the memory back. What was loaded stays loaded: the kernel has made
+// its own copy.
+func (k Kernel) Close() {
+	for _, m := range []*Memory{k.Image, k.Initrd} {
+		if m != nil {
+			m.Close()
+		}
+	}
+}
+
 // Load hands the kernel to kexec_file_load(2). It does not start it. The sysfs
 // file tree serves to explain a refusal.
 func Load(k Kernel, sysfs fs.FS) error {

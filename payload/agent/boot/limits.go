@@ -1,0 +1,79 @@
+package boot
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/farboot/farboot/payload/agent/network"
+	"github.com/farboot/farboot/payload/fetch"
+)
+
+// Limits says how long each stage may take and what comes after it. A stage that
+// ends without success is followed by its next-best answer:
+//
+//	network   the next card with a lease; then the end of the round
+//	manifest  once more on the same site; the next site; the next network
+//	choose    the end of the round
+//	obtain    the next site that has the object; the next entry
+//	hand over the next entry; the end of the round
+//
+// At the end of a round the agent waits visibly and starts over with the network.
+// No stage ends in a shell, and none ends for good.
+type Limits struct {
+	// Drivers is how long the first look at the hardware may take. It takes
+	// under 1 s on a PC; a storage or fibre card can probe for many seconds.
+	Drivers time.Duration
+	// Network bounds the way to a lease.
+	Network network.Limits
+	// Documents bounds requests for manifests. They are small and there is more
+	// than one site, so a dead one is left soon.
+	Documents fetch.Limits
+	// Manifest bounds all requests to one site for its manifest.
+	Manifest time.Duration
+	// Publication is the pause before an untrusted manifest is fetched once
+	// more: it and its signature are two files, and a publication that is under
+	// way has renamed only one.
+	Publication time.Duration
+	// Objects bounds requests for kernels and initrds. Their total time is
+	// bound by the size and the least rate, since the link may be 64 kbit/s.
+	Objects fetch.Limits
+	// News is how often the log tells how far a download is.
+	News time.Duration
+	// Flush is how long the last lines may take to leave a serial port: 4 KiB
+	// at 9600 baud are 4 s.
+	Flush time.Duration
+	// Backoff is the pause after a first round. It doubles with each further
+	// one, and a random part of up to a quarter is added, so that a fleet that
+	// lost power together does not come back in the same moment. It stays below
+	// BackoffMax.
+	Backoff, BackoffMax time.Duration
+}
+
+// DefaultLimits returns the limits that the agent uses.
+func DefaultLimits() Limits {
+	documents := fetch.DefaultLimits()
+	documents.Attempts = 2
+	return Limits{
+		Drivers:     20 * time.Second,
+		Network:     network.DefaultLimits(),
+		Documents:   documents,
+		Manifest:    2 * time.Minute,
+		Publication: time.Second,
+		Objects:     fetch.DefaultLimits(),
+		News:        5 * time.Second,
+		Flush:       5 * time.Second,
+		Backoff:     2 * time.Second,
+		BackoffMax:  time.Minute,
+	}
+}
+
+// pause returns how long to wait after the given number of failed rounds, 1 or more.
+func (l Limits) pause(rounds int) time.Duration {
+	most := l.BackoffMax * 4 / 5
+	d := l.Backoff
+	for i := 1; i < rounds && d < most; i++ {
+		d *= 2
+	}
+	d = min(d, most)
+	return d + rand.N(d/4+1)
+}

@@ -1,0 +1,99 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/trust"
+)
+
+// manifest returns the first site's manifest that is verified and meant for this
+// medium. Without one it returns nil, and each site's reason has been printed.
+func (b *boot) manifest(ctx context.Context) (m *manifest.Manifest) {
+	for _, site := range b.medium.Site {
+		m, err := b.ask(ctx, site)
+		if err == nil {
+			return m
+		}
+		b.fail("manifest", err)
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// ask gets one site's manifest.
+func (b *boot) ask(ctx context.Context, site string) (*manifest.Manifest, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.limits.Manifest)
+	defer cancel()
+	v, err := b.verified(ctx, site)
+	if err != nil {
+		return nil, err
+	}
+	m, err := manifest.Decode(v)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", site, err)
+	}
+	if err := m.Suits(b.medium.Store.Statement().Product, b.medium.Arch, b.medium.Channel); err != nil {
+		return nil, fmt.Errorf("%s: %w", site, err)
+	}
+	b.clock(m.Issued, "the manifest was issued")
+	b.Log("manifest: %s: version %d, %s, signed by %s, time not verified",
+		site, m.Version, age(time.Since(m.Issued)), short(v.Signers()))
+	for _, doubt := range v.Doubts() {
+		b.Log("manifest: if this clock is right: %s", doubt)
+	}
+	if !m.Expires.IsZero() && time.Now().After(m.Expires) {
+		b.Log("manifest: if this clock is right: expired %s", age(time.Since(m.Expires)))
+	}
+	return m, nil
+}
+
+// verified fetches the manifest and its signatures and opens them, a second time
+// where a publication may have come between the two.
+func (b *boot) verified(ctx context.Context, site string) (trust.Verified, error) {
+	v, err := b.open(ctx, site)
+	if errors.Is(err, trust.ErrUntrusted) {
+		pause(ctx, b.limits.Publication)
+		v, err = b.open(ctx, site)
+	}
+	return v, err
+}
+
+// open fetches both files once.
+func (b *boot) open(ctx context.Context, site string) (trust.Verified, error) {
+	data, err := b.documents.Document(ctx, join(site, manifest.File), manifest.MaxSize)
+	if err != nil {
+		return trust.Verified{}, err
+	}
+	sigs, err := b.documents.Document(ctx, join(site, manifest.Signature), trust.MaxSignatureSize)
+	if err != nil {
+		return trust.Verified{}, err
+	}
+	v, err := b.medium.Store.Open(trust.PurposeManifest, data, sigs, time.Now())
+	if err != nil {
+		return trust.Verified{}, fmt.Errorf("%s: %w", join(site, manifest.File), err)
+	}
+	return v, nil
+}
+
+// join returns the URL of a site's file.
+func join(site, name string) string { return strings.TrimSuffix(site, "/") + "/" + name }
+
+// age says how long ago something was, in the largest unit that tells.
+func age(d time.Duration) string {
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%.0f s old", d.Seconds())
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%.0f min old", d.Minutes())
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%.0f h old", d.Hours())
+	}
+	return fmt.Sprintf("%.0f days old", d.Hours()/24)
+}

@@ -1,0 +1,123 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/farboot/farboot/payload/agent/handover"
+	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/object"
+)
+
+// errQuiet says that the cards are off already: the round is over.
+var errQuiet = errors.New("the network is down for the hand-over")
+
+// start obtains the entry and hands over to it. It returns nil only where the
+// next kernel was started.
+func (b *boot) start(ctx context.Context, net Network, name string, e manifest.Entry) error {
+	if e.Linux == nil {
+		return errKind
+	}
+	if !b.dropped {
+		b.dropped = true
+		if err := b.Drop(); err != nil {
+			b.fail("hardware", err)
+		}
+	}
+	k, err := b.obtain(ctx, e.Linux)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	started := time.Now()
+	if err := b.Load(k); err != nil {
+		return err
+	}
+	b.Log("load: %s in %.1f s", size(k.Size()), time.Since(started).Seconds())
+	b.Log("handing over: %s %s", name, e.Title)
+	b.Log("command line: %s", k.Cmdline)
+	b.Flush(b.limits.Flush)
+	net.Quiet()
+	if err := b.Execute(); err != nil {
+		return fmt.Errorf("%w: %w", errQuiet, err)
+	}
+	return nil
+}
+
+// obtain fetches kernel and initrds into sealed memory.
+func (b *boot) obtain(ctx context.Context, l *manifest.Linux) (_ handover.Kernel, err error) {
+	k := handover.Kernel{Cmdline: l.Cmdline}
+	defer func() {
+		if err != nil {
+			k.Close()
+		}
+	}()
+	if k.Image, err = handover.NewMemory("kernel"); err != nil {
+		return k, err
+	}
+	if err := b.fetch(ctx, "kernel", l.Kernel, k.Image); err != nil {
+		return k, err
+	}
+	if err := k.Image.Seal(); err != nil || len(l.Initrd) == 0 {
+		return k, err
+	}
+	if k.Initrd, err = handover.NewMemory("initrd"); err != nil {
+		return k, err
+	}
+	for i, ref := range l.Initrd {
+		what := fmt.Sprintf("initrd %d of %d", i+1, len(l.Initrd))
+		if err := b.fetch(ctx, what, ref, k.Initrd); err != nil {
+			return k, err
+		}
+	}
+	return k, k.Initrd.Seal()
+}
+
+// fetch appends one verified object to memory, from whichever site has it.
+func (b *boot) fetch(ctx context.Context, what string, ref object.Ref, to *handover.Memory) error {
+	dst, err := to.Append(ref.Size)
+	if err != nil {
+		return err
+	}
+	var urls []string
+	for _, site := range b.medium.Site {
+		urls = append(urls, join(site, ref.Path()))
+	}
+	started := time.Now()
+	if err := b.objects.Object(ctx, urls, ref, dst, b.progress(what, ref.Size)); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	took := time.Since(started)
+	b.Log("obtain: %s: %s in %.1f s (%s), sha256 %.16s", what, size(ref.Size), took.Seconds(), rate(ref.Size, took), ref.SHA256)
+	return nil
+}
+
+// progress returns a function that tells now and then how far a download is.
+func (b *boot) progress(what string, total int64) func(done int64) {
+	told := time.Now()
+	return func(done int64) {
+		if time.Since(told) < b.limits.News {
+			return
+		}
+		told = time.Now()
+		b.Log("obtain: %s: %s of %s", what, size(done), size(total))
+	}
+}
+
+// size shows bytes for people, in units of 1000 as links and disks are sold.
+func size(n int64) string {
+	switch {
+	case n < 1000:
+		return fmt.Sprintf("%d bytes", n)
+	case n < 1000_000:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+}
+
+// rate shows bytes per second.
+func rate(n int64, d time.Duration) string {
+	return size(int64(float64(n)/max(d.Seconds(), 1e-3))) + "/s"
+}

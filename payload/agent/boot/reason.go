@@ -1,0 +1,62 @@
+package boot
+
+import (
+	"errors"
+	"net"
+
+	"github.com/farboot/farboot/payload/agent/handover"
+	"github.com/farboot/farboot/payload/agent/network"
+	"github.com/farboot/farboot/payload/fetch"
+	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/trust"
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrCrashed says that the agent itself is at fault.
+	ErrCrashed = errors.New("the agent crashed")
+	// errNoEntry says that the manifest has nothing for this machine.
+	errNoEntry = errors.New("no entry for this machine")
+	// errKind says that this agent does not know the entry's kind.
+	errKind = errors.New("this agent is too old for the entry's kind")
+)
+
+// Reason is the code in brackets on a failure's line. Codes are for looking up
+// and for programs; the words behind them are for people.
+func Reason(err error) string {
+	for _, r := range reasons {
+		if errors.Is(err, r.class) {
+			return r.code
+		}
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return "dns"
+	}
+	if errors.Is(err, fetch.ErrUnreachable) {
+		return "unreachable"
+	}
+	return "failed"
+}
+
+// reasons are in the order of their weight: of two mirrors, one with wrong bytes
+// and one that is down, the first is the news.
+var reasons = []struct {
+	class error
+	code  string
+}{
+	{ErrCrashed, "crashed"},
+	{trust.ErrUntrusted, "untrusted"},
+	{trust.ErrMalformed, "malformed"},
+	{manifest.ErrMalformed, "malformed"},
+	{manifest.ErrWrongProduct, "wrong-product"},
+	{errNoEntry, "no-entry"},
+	{errKind, "unknown-kind"},
+	{handover.ErrRefused, "kexec-refused"},
+	{unix.ENOMEM, "no-memory"},
+	{unix.ENOSPC, "no-memory"},
+	{network.ErrNoNetwork, "no-network"},
+	{fetch.ErrCorrupt, "corrupt"},
+	{fetch.ErrTooLarge, "too-large"},
+	{fetch.ErrRefused, "refused"},
+	{fetch.ErrNotFound, "not-found"},
+}

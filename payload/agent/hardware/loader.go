@@ -1,0 +1,174 @@
+package hardware
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/farboot/farboot/payload/modules"
+	"golang.org/x/sys/unix"
+)
+
+// rescan is the pause between two looks for new hardware. A look takes a few
+// milliseconds.
+const rescan = 250 * time.Millisecond
+
+// maxPasses bounds the passes of one scan: how deep buses may hang below each
+// other. PCI, a hub, another hub and a card are 4.
+const maxPasses = 16
+
+// Loader loads the drivers that the hardware asks for by modalias, each once.
+type Loader struct {
+	sysfs  fs.FS
+	index  *modules.Index
+	insert func(file string) error
+	log    func(format string, args ...any)
+
+	seen    map[string]bool // modaliases that have been answered
+	tried   map[string]bool // module files
+	first   chan struct{}   // closed after the first scan
+	dropped atomic.Bool
+	dir     string
+}
+
+// NewLoader returns a Loader over the modules in dir, /lib/modules/<release>,
+// and the file tree of /sys. Where the modules cannot be read it says so and
+// loads none: a kernel may have all it needs built in.
+func NewLoader(sysfs fs.FS, dir string, log func(format string, args ...any)) *Loader {
+	index, err := modules.Read(os.DirFS(dir))
+	if err != nil {
+		log("hardware: no drivers can be loaded: %v", err)
+		index = new(modules.Index)
+	}
+	l := &Loader{
+		sysfs: sysfs, index: index, log: log, dir: dir,
+		seen: map[string]bool{}, tried: map[string]bool{}, first: make(chan struct{}),
+	}
+	l.insert = l.finit
+	return l
+}
+
+// Run loads drivers for what is there and for what appears later, until ctx ends
+// or [Loader.Drop]. It is meant for a goroutine of its own.
+func (l *Loader) Run(ctx context.Context) {
+	l.scan()
+	close(l.first)
+	for !l.dropped.Load() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(rescan):
+			l.scan()
+		}
+	}
+}
+
+// Wait returns once all hardware that was there at the start has been answered,
+// or after limit, or when ctx ends. A driver may take its time over a probe.
+func (l *Loader) Wait(ctx context.Context, limit time.Duration) {
+	select {
+	case <-l.first:
+	case <-ctx.Done():
+	case <-time.After(limit):
+		l.log("hardware: a driver is still busy after %.0f s, going on without it", limit.Seconds())
+	}
+}
+
+// Drop deletes the modules from the initramfs, which is RAM: with every wired
+// driver of a Debian kernel about 34 MB. Hardware that appears after it needs a
+// driver that is loaded already.
+func (l *Loader) Drop() error {
+	l.dropped.Store(true)
+	return os.RemoveAll(l.dir)
+}
+
+// scan answers all modaliases that have not been answered yet, and again, since
+// a bus driver makes more of them, until none is new.
+func (l *Loader) scan() {
+	var drivers []string
+	for range maxPasses {
+		fresh := l.fresh()
+		if len(fresh) == 0 {
+			break
+		}
+		for _, alias := range fresh {
+			l.seen[alias] = true
+			for _, name := range l.index.Match(alias) {
+				if l.load(name) {
+					drivers = append(drivers, name)
+				}
+			}
+		}
+	}
+	if len(drivers) > 0 {
+		l.log("hardware: drivers loaded: %s", strings.Join(drivers, " "))
+	}
+}
+
+// fresh lists the modaliases in sysfs that have not been answered.
+func (l *Loader) fresh() []string {
+	var found []string
+	listed := map[string]bool{}
+	// Devices come and go while the walk is under way: what cannot be read is
+	// not there.
+	_ = fs.WalkDir(l.sysfs, "devices", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return fs.SkipDir
+		}
+		if d.IsDir() || d.Name() != "modalias" {
+			return nil
+		}
+		if alias := value(l.sysfs, name); alias != "" && !l.seen[alias] && !listed[alias] {
+			listed[alias] = true
+			found = append(found, alias)
+		}
+		return nil
+	})
+	return found
+}
+
+// load inserts the module and what it needs, and tells whether it is new and in.
+// A module that fails is reported once.
+func (l *Loader) load(name string) bool {
+	files, err := l.index.Order(name)
+	if err != nil {
+		l.log("hardware: driver %s: %v", name, err)
+		return false
+	}
+	fresh := false
+	for _, file := range files {
+		if l.tried[file] {
+			continue
+		}
+		if l.dropped.Load() {
+			return false
+		}
+		l.tried[file] = true
+		if err := l.insert(file); err != nil {
+			l.log("hardware: driver %s: %s: %v", name, path.Base(file), err)
+			return false
+		}
+		fresh = true
+	}
+	return fresh
+}
+
+// finit inserts one module file, with a path below the Loader's directory. What
+// is in the kernel already counts as inserted.
+func (l *Loader) finit(file string) error {
+	f, err := os.Open(path.Join(l.dir, file))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = unix.FinitModule(int(f.Fd()), "", 0)
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,19 @@
+// Command agent is /init on a farboot medium: PID 1 from power-on to the next
+// kernel. It brings the network up, fetches a manifest that keys on the medium
+// must have signed, and hands the machine over to the kernel that it names.
+//
+// It is no command for a shell: started as anything but PID 1 it refuses.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+)
+
+func main() {
+	if err := run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "agent:", err)
+		os.Exit(1)
+	}
+}

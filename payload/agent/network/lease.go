@@ -1,0 +1,157 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// The bounds of what a DHCP server may set. Whoever can send a broadcast can be
+// the server, so nothing is taken beyond what reaching the site needs: no boot
+// file, no command line, no time, no host name.
+const (
+	// minMTU is what every IPv4 host must take (RFC 791); less cripples TCP.
+	minMTU = 576
+	// maxMTU is the usual jumbo frame.
+	maxMTU = 9000
+	// minPrefix refuses networks larger than the largest private one, 10/8: as
+	// "on link" they would swallow the way to the site.
+	minPrefix = 8
+	// maxRoutes bounds the classless routes; a real server sends one or two.
+	maxRoutes = 16
+	// maxDNS is how many servers Go's resolver reads from resolv.conf.
+	maxDNS = 3
+)
+
+// Lease is what was taken of a DHCP server's answer.
+type Lease struct {
+	Address netip.Prefix
+	Routes  []Route // the default route among them
+	DNS     []netip.Addr
+	MTU     int // 0: leave as it is
+}
+
+// Route is one way out. A zero Gateway means that Destination is on the link.
+type Route struct {
+	Destination netip.Prefix
+	Gateway     netip.Addr
+}
+
+// String shows the lease as the operator's screen does,
+// "10.0.2.15/24 via 10.0.2.2, dns 10.0.2.3".
+func (l Lease) String() string {
+	var b strings.Builder
+	b.WriteString(l.Address.String())
+	for _, r := range l.Routes {
+		if r.Destination.Bits() == 0 {
+			fmt.Fprintf(&b, " via %s", r.Gateway)
+		}
+	}
+	for i, dns := range l.DNS {
+		b.WriteString([]string{", dns ", " "}[min(i, 1)] + dns.String())
+	}
+	return b.String()
+}
+
+// newLease takes from a server's acknowledgement what is sane, and refuses it
+// where there is no usable address. RFC 2131, 2132 and 3442 define the options.
+func newLease(ack *dhcpv4.DHCPv4) (Lease, error) {
+	addr, ok := host(ack.YourIPAddr)
+	if !ok {
+		return Lease{}, fmt.Errorf("the DHCP server offers the address %q", ack.YourIPAddr)
+	}
+	prefix, err := subnet(addr, ack.SubnetMask())
+	if err != nil {
+		return Lease{}, err
+	}
+	l := Lease{Address: prefix, Routes: routes(ack, addr)}
+	for _, ip := range ack.DNS() {
+		if dns, ok := host(ip); ok && len(l.DNS) < maxDNS {
+			l.DNS = append(l.DNS, dns)
+		}
+	}
+	if mtu, err := dhcpv4.GetUint16(dhcpv4.OptionInterfaceMTU, ack.Options); err == nil && mtu >= minMTU && mtu <= maxMTU {
+		l.MTU = int(mtu)
+	}
+	return l, nil
+}
+
+// host returns ip if one host can have it.
+func host(ip net.IP) (netip.Addr, bool) {
+	addr, ok := netip.AddrFromSlice(ip)
+	addr = addr.Unmap()
+	if !ok || !addr.Is4() || addr.IsMulticast() || addr.IsLoopback() || addr.As4()[0] == 0 || addr.As4()[0] >= 240 {
+		return netip.Addr{}, false
+	}
+	return addr, true
+}
+
+// subnet returns the address with its prefix length. Without a mask the class of
+// the address decides, as it did when servers could leave it out.
+func subnet(addr netip.Addr, mask net.IPMask) (netip.Prefix, error) {
+	if mask == nil {
+		mask = net.IP(addr.AsSlice()).DefaultMask()
+	}
+	ones, bits := mask.Size()
+	if bits != 32 || ones < minPrefix {
+		return netip.Prefix{}, fmt.Errorf("the DHCP server offers the netmask %q", mask)
+	}
+	return netip.PrefixFrom(addr, ones), nil
+}
+
+// routes returns the classless routes where the server sent any, or else the
+// default route by the first router that can be one (RFC 3442: never both).
+func routes(ack *dhcpv4.DHCPv4, self netip.Addr) []Route {
+	var found []Route
+	for _, r := range ack.ClasslessStaticRoute() {
+		if route, ok := classless(r); ok && route.Gateway != self && len(found) < maxRoutes {
+			found = append(found, route)
+		}
+	}
+	if len(found) > 0 {
+		return found
+	}
+	for _, ip := range ack.Router() {
+		if gateway, ok := host(ip); ok && gateway != self {
+			return []Route{{Destination: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Gateway: gateway}}
+		}
+	}
+	return nil
+}
+
+// classless converts one route of option 121. A router of 0.0.0.0 says that the
+// destination is on the link; only small destinations may be.
+func classless(r *dhcpv4.Route) (Route, bool) {
+	dest, ok := netip.AddrFromSlice(r.Dest.IP)
+	ones, bits := r.Dest.Mask.Size()
+	if !ok || !dest.Is4() || bits != 32 {
+		return Route{}, false
+	}
+	route := Route{Destination: netip.PrefixFrom(dest, ones).Masked()}
+	if dest.IsLoopback() || dest.IsMulticast() {
+		return Route{}, false
+	}
+	if r.Router.Equal(net.IPv4zero) {
+		return route, ones >= minPrefix
+	}
+	route.Gateway, ok = host(r.Router)
+	return route, ok
+}
+
+// errParser says that the DHCP library panicked over a packet.
+var errParser = errors.New("the packet breaks the DHCP parser")
+
+// parse reads one packet. Panics of the library become errors: it has had some
+// (GO-2026-6237), and an unrecovered one would end PID 1.
+func parse(packet []byte) (msg *dhcpv4.DHCPv4, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			msg, err = nil, fmt.Errorf("%w: %v", errParser, p)
+		}
+	}()
+	return dhcpv4.FromBytes(packet)
+}
