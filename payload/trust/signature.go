@@ -193,7 +193,7 @@ func checkForm(sig signature, p Purpose) error {
 	case sig.SigType != packet.SigTypeBinary:
 		return fmt.Errorf("of type 0x%02x, want a signature over binary data", uint8(sig.SigType))
 	case sig.Hash != crypto.SHA256 && sig.Hash != crypto.SHA512:
-		return fmt.Errorf("too weak with %s, want SHA-256 or SHA-512", sig.Hash)
+		return fmt.Errorf("made with %s, want SHA-256 or SHA-512", sig.Hash)
 	}
 	var purposes []string
 	for _, n := range sig.Notations {

@@ -67,13 +67,15 @@ func EncodeStatement(st Statement) ([]byte, error) {
 	slices.SortFunc(st.Keys, func(a, b Key) int { return strings.Compare(string(a.Fingerprint), string(b.Fingerprint)) })
 	slices.Sort(st.Roles.Root.Keys)
 	slices.Sort(st.Roles.Manifest.Keys)
+	if err := st.validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
 	data, err := json.MarshalIndent(st, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	data = append(data, '\n')
-	if _, err := decodeStatement(data); err != nil {
-		return nil, err
+	if data = append(data, '\n'); len(data) > MaxStatementSize {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d are read", ErrMalformed, len(data), MaxStatementSize)
 	}
 	return data, nil
 }
