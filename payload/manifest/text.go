@@ -17,6 +17,9 @@ const (
 	maxTitle = 64
 	// maxName keeps names of entries and products short enough to type.
 	maxName = 64
+	// maxSerial is for a machine's serial number. SMBIOS sets no limit; vendors
+	// use 7 to 30 characters.
+	maxSerial = 64
 )
 
 // CheckCmdline tells what is wrong with a kernel command line: anything but

@@ -26,8 +26,6 @@ type Limits struct {
 	// Initrd size in bytes, each. Live systems are served as one initrd of a
 	// few GiB; it has to fit into RAM twice.
 	Initrd int64
-	// Serial length in characters. SMBIOS has no limit; vendors use 7 to 30.
-	Serial int
 }
 
 // DefaultLimits returns the limits that [Manifest.Validate] applies.
@@ -38,7 +36,6 @@ func DefaultLimits() Limits {
 		Initrds: 16,
 		Kernel:  256 << 20,
 		Initrd:  16 << 30,
-		Serial:  64,
 	}
 }
 
@@ -68,7 +65,7 @@ func (m *Manifest) validate(l Limits) error {
 	}
 	seen := map[Match]bool{}
 	for i, machine := range m.Machines {
-		if err := machine.Match.validate(l); err != nil {
+		if err := CheckMatch(machine.Match); err != nil {
 			return fmt.Errorf("machine %d: %w", i+1, err)
 		}
 		if seen[machine.Match] {
@@ -160,44 +157,23 @@ func checkRef(ref object.Ref, most int64) error {
 	return nil
 }
 
-func (m Match) validate(l Limits) error {
-	if m == (Match{}) {
-		return errors.New("match is empty, want mac, uuid or serial")
+// CheckMatch tells what is wrong with a Match: nothing is set, or what is set is
+// not spelled as a machine would spell it. A UUID must not be one of the two
+// that SMBIOS (DSP0134, section 7.2.1) gives to machines that have none.
+func CheckMatch(m Match) error {
+	digits := strings.ReplaceAll(m.UUID, "-", "")
+	switch {
+	case m == Match{}:
+		return errors.New("want at least one of mac, uuid and serial")
+	case m.MAC != "" && !shaped(m.MAC, "xx:xx:xx:xx:xx:xx"):
+		return fmt.Errorf("mac %+q: want it like \"52:54:00:12:34:56\", in lower case", clip(m.MAC))
+	case m.UUID != "" && !shaped(m.UUID, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"):
+		return fmt.Errorf("uuid %+q: want it like \"4c4c4544-0042-3510-8050-b4c04f4d5931\", in lower case", clip(m.UUID))
+	case m.UUID != "" && (strings.Trim(digits, "0") == "" || strings.Trim(digits, "f") == ""):
+		return fmt.Errorf("uuid %q: stands for \"no uuid\", many machines have it", m.UUID)
 	}
-	if m.MAC != "" {
-		if err := CheckMAC(m.MAC); err != nil {
-			return err
-		}
-	}
-	if m.UUID != "" {
-		if err := CheckUUID(m.UUID); err != nil {
-			return err
-		}
-	}
-	if err := checkText(m.Serial, l.Serial); err != nil {
+	if err := checkText(m.Serial, maxSerial); err != nil {
 		return fmt.Errorf("serial %+q: %w", clip(m.Serial), err)
-	}
-	return nil
-}
-
-// CheckMAC tells what is wrong with a MAC address in a match: it is written in
-// lower case with colons, "52:54:00:12:34:56".
-func CheckMAC(s string) error {
-	if !shaped(s, "xx:xx:xx:xx:xx:xx") {
-		return fmt.Errorf("mac %+q: want it like \"52:54:00:12:34:56\", in lower case", clip(s))
-	}
-	return nil
-}
-
-// CheckUUID tells what is wrong with a UUID in a match: it is written in lower
-// case, and is none of the two that SMBIOS (DSP0134, section 7.2.1) gives to
-// machines that have none.
-func CheckUUID(s string) error {
-	if !shaped(s, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx") {
-		return fmt.Errorf("uuid %+q: want it like \"4c4c4544-0042-3510-8050-b4c04f4d5931\", in lower case", clip(s))
-	}
-	if digits := strings.ReplaceAll(s, "-", ""); strings.Trim(digits, "0") == "" || strings.Trim(digits, "f") == "" {
-		return fmt.Errorf("uuid %q: stands for \"no uuid\", many machines have it", s)
 	}
 	return nil
 }
