@@ -1,0 +1,225 @@
+package vm
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Firmware is what the machine starts with.
+type Firmware string
+
+const (
+	BIOS       Firmware = "bios"        // SeaBIOS
+	UEFI       Firmware = "uefi"        // OVMF
+	SecureBoot Firmware = "secure-boot" // OVMF with Microsoft's keys, Secure Boot on
+)
+
+// Bus is how an image is attached.
+type Bus string
+
+const (
+	CD  Bus = "cd"  // an optical drive on AHCI
+	USB Bus = "usb" // a stick on xHCI
+)
+
+// Config describes a machine. Exactly one of Image, Netboot and Kernel is set.
+type Config struct {
+	// Image is a hybrid image, attached read-only on Bus (default CD).
+	Image string
+	Bus   Bus
+	// Netboot is a folder that is served by TFTP; Bootfile is the file in it
+	// that the first NIC's boot ROM (iPXE) asks for.
+	Netboot  string
+	Bootfile string
+	// Kernel, with Initrd and Cmdline, is started without a bootloader.
+	Kernel  string
+	Initrd  string
+	Cmdline string
+
+	Firmware Firmware // default BIOS
+	Memory   int      // in MiB; default 1024
+	// CPU is QEMU's model; the default has RDRAND, without which a guest waits
+	// for entropy.
+	CPU string
+	// NICs sit each on a user network of its own, where DHCP answers and the
+	// host's loopback is 10.0.2.2. Default is one virtio-net-pci.
+	NICs []NIC
+	// KVM uses hardware virtualisation instead of emulation. It is never
+	// guessed: a /dev/kvm that opens does not always run a kernel.
+	KVM bool
+	// VGA adds a graphics card. Without it the serial console is all there is.
+	VGA bool
+	// Reboots lets the guest reset. Otherwise a reset ends the machine, as
+	// switching it off does.
+	Reboots bool
+	// Serial, where not nil, gets the serial console's raw bytes. Its errors
+	// are ignored, and it holds the machine up where it blocks.
+	Serial io.Writer
+	// Args are further arguments of QEMU.
+	Args []string
+}
+
+// NIC is a network card.
+type NIC struct {
+	Model string // as QEMU names it: virtio-net-pci, e1000e, rtl8139
+	MAC   string // default 52:54:00:12:34:56 for the first, counted up
+}
+
+// Where the Debian packages ovmf and ipxe-qemu put their files.
+const (
+	ovmfDir = "/usr/share/OVMF/"
+	ipxeDir = "/usr/lib/ipxe/qemu"
+)
+
+// withDefaults fills in what is not set, and checks what is.
+func (c Config) withDefaults() (Config, error) {
+	sources := 0
+	for _, s := range []string{c.Image, c.Netboot, c.Kernel} {
+		if s != "" {
+			sources++
+		}
+	}
+	if sources != 1 {
+		return Config{}, fmt.Errorf("vm: %d of image, netboot folder and kernel are given, want one", sources)
+	}
+	setDefault(&c.Bus, CD)
+	setDefault(&c.Firmware, BIOS)
+	setDefault(&c.Memory, 1024)
+	setDefault(&c.CPU, "Nehalem,+rdrand")
+	if len(c.NICs) == 0 {
+		c.NICs = []NIC{{Model: "virtio-net-pci"}}
+	}
+	return c, nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// firmware returns the flash images of the firmware: the code, and the
+// variables to start from. BIOS has none.
+func (c Config) firmware() (code, vars string, err error) {
+	switch c.Firmware {
+	case BIOS:
+		return "", "", nil
+	case UEFI:
+		return ovmfDir + "OVMF_CODE_4M.fd", ovmfDir + "OVMF_VARS_4M.fd", nil
+	case SecureBoot:
+		return ovmfDir + "OVMF_CODE_4M.secboot.fd", ovmfDir + "OVMF_VARS_4M.ms.fd", nil
+	}
+	return "", "", fmt.Errorf("vm: firmware %q: want %q, %q or %q", c.Firmware, BIOS, UEFI, SecureBoot)
+}
+
+// checkInstalled tells which Debian package is missing, if any.
+func (c Config) checkInstalled() error {
+	code, vars, err := c.firmware()
+	if err != nil {
+		return err
+	}
+	needs := map[string]string{code: "ovmf", vars: "ovmf"}
+	if c.Netboot != "" {
+		needs[ipxeDir] = "ipxe-qemu"
+	}
+	delete(needs, "")
+	for file, pkg := range needs {
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("vm: %w: install the Debian package %s", err, pkg)
+		}
+	}
+	return nil
+}
+
+// args returns QEMU's command line for a Config with defaults. vars is the
+// machine's own copy of the firmware's variables; QMP is on file descriptor 3.
+func (c Config) args(vars string) ([]string, error) {
+	code, _, err := c.firmware()
+	if err != nil {
+		return nil, err
+	}
+	machine, accel := "q35", "tcg"
+	if c.Firmware == SecureBoot {
+		machine = "q35,smm=on" // the variables are written in system management mode only
+	}
+	if c.KVM {
+		accel = "kvm"
+	}
+	args := []string{
+		"-nodefaults", "-no-user-config", "-display", "none",
+		"-machine", machine, "-accel", accel, "-cpu", c.CPU, "-m", strconv.Itoa(c.Memory),
+		"-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial",
+		"-chardev", "socket,id=qmp,fd=3", "-mon", "chardev=qmp,mode=control",
+		"-boot", "strict=on",
+	}
+	if c.VGA {
+		args = append(args, "-vga", "std")
+	}
+	if !c.Reboots {
+		args = append(args, "-no-reboot")
+	}
+	if code != "" {
+		args = append(args,
+			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+quote(code),
+			"-drive", "if=pflash,unit=1,format=raw,file="+quote(vars))
+	}
+	if c.Firmware == SecureBoot {
+		args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on")
+	}
+	source, err := c.sourceArgs()
+	if err != nil {
+		return nil, err
+	}
+	args = append(args, source...)
+	return append(append(args, c.nicArgs()...), c.Args...), nil
+}
+
+// sourceArgs attaches what is started.
+func (c Config) sourceArgs() ([]string, error) {
+	switch {
+	case c.Netboot != "":
+		return nil, nil // the first NIC does it
+	case c.Kernel != "":
+		args := []string{"-kernel", c.Kernel, "-append", c.Cmdline}
+		if c.Initrd != "" {
+			args = append(args, "-initrd", c.Initrd)
+		}
+		return args, nil
+	case c.Bus == CD:
+		return []string{
+			"-drive", "if=none,id=boot,media=cdrom,readonly=on,format=raw,file=" + quote(c.Image),
+			"-device", "ide-cd,drive=boot,bootindex=0",
+		}, nil
+	case c.Bus == USB:
+		return []string{
+			"-drive", "if=none,id=boot,readonly=on,format=raw,file=" + quote(c.Image),
+			"-device", "qemu-xhci", "-device", "usb-storage,drive=boot,removable=on,bootindex=0",
+		}, nil
+	}
+	return nil, fmt.Errorf("vm: bus %q: want %q or %q", c.Bus, CD, USB)
+}
+
+// nicArgs adds the network cards. Only a netboot has a boot ROM on its first.
+func (c Config) nicArgs() []string {
+	var args []string
+	for i, nic := range c.NICs {
+		setDefault(&nic.MAC, fmt.Sprintf("52:54:00:12:34:%02x", 0x56+i))
+		netdev := fmt.Sprintf("user,id=net%d", i)
+		device := fmt.Sprintf("%s,id=nic%d,netdev=net%d,mac=%s", nic.Model, i, i, nic.MAC)
+		if c.Netboot != "" && i == 0 {
+			netdev += ",tftp=" + quote(c.Netboot) + ",bootfile=" + quote(c.Bootfile)
+			device += ",bootindex=0"
+		} else {
+			device += ",romfile="
+		}
+		args = append(args, "-netdev", netdev, "-device", device)
+	}
+	return args
+}
+
+// quote makes a value safe within QEMU's comma-separated options.
+func quote(s string) string { return strings.ReplaceAll(s, ",", ",,") }

@@ -1,0 +1,185 @@
+// Package vm runs a virtual machine in QEMU, to try an image or to test one.
+//
+// [Start] starts a machine, [VM.Expect] waits until its serial console shows a
+// phrase, [VM.Stop] ends it:
+//
+//	m, err := vm.Start(ctx, vm.Config{Image: "out/netboot.iso", Firmware: vm.UEFI})
+//	...
+//	defer m.Stop()
+//	_, err = m.Expect(ctx, "Choose language")
+//
+// The package promises that no byte of the serial console is lost, that nothing
+// is written to the image, and that QEMU and its files go with the machine: by
+// Stop, with the context, or when this process dies.
+//
+// It needs QEMU and, for UEFI, OVMF, and says which Debian package is missing.
+// It does not emulate faithfully enough to stand for real hardware, and it does
+// not look at the screen: what a guest shows on VGA only is not seen.
+package vm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// qemu is the emulator's name on the PATH.
+const qemu = "qemu-system-x86_64"
+
+// VM is a machine that has been started.
+type VM struct {
+	console *console
+	monitor *monitor
+	stdin   io.Writer
+	kill    context.CancelFunc
+	done    chan struct{} // closed when QEMU has gone
+	err     error         // why QEMU failed; to be read once done is closed
+}
+
+// Start starts a machine. It ends when ctx does.
+func Start(ctx context.Context, c Config) (*VM, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	path, err := exec.LookPath(qemu)
+	if err != nil {
+		return nil, fmt.Errorf("vm: %w: install the Debian package qemu-system-x86", err)
+	}
+	if err := c.checkInstalled(); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "farboot-vm-")
+	if err != nil {
+		return nil, err
+	}
+	m, err := start(ctx, c, path, dir)
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	return m, nil
+}
+
+// start runs QEMU with dir, which goes with it, for its files.
+func start(ctx context.Context, c Config, path, dir string) (*VM, error) {
+	vars := filepath.Join(dir, "vars.fd")
+	if _, from, _ := c.firmware(); from != "" {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(vars, data, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	args, err := c.args(vars)
+	if err != nil {
+		return nil, err
+	}
+	monitor, theirs, err := newMonitor()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	ctx, kill := context.WithCancel(ctx)
+	cmd := exec.CommandContext(ctx, path, args...)
+	m := &VM{console: newConsole(c.Serial), monitor: monitor, kill: kill, done: make(chan struct{})}
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = m.console, &stderr
+	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setpgid:   true,            // Ctrl-C is for whoever started us, who cancels ctx
+		Pdeathsig: syscall.SIGKILL, // should this process be killed
+	}
+	cmd.WaitDelay = 5 * time.Second // should a child of QEMU hold its stdout open
+	if m.stdin, err = cmd.StdinPipe(); err != nil {
+		kill()
+		return nil, err
+	}
+	started := make(chan error)
+	go func() {
+		// Pdeathsig fires when the thread that started QEMU ends, so the thread
+		// must not end before QEMU (go.dev/issue/27505).
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			m.wait(ctx, cmd, &stderr, dir)
+		}
+	}()
+	if err := <-started; err != nil {
+		kill()
+		return nil, fmt.Errorf("vm: %w", err)
+	}
+	return m, nil
+}
+
+// wait waits for QEMU to go and tidies up behind it.
+func (m *VM) wait(ctx context.Context, cmd *exec.Cmd, stderr *bytes.Buffer, dir string) {
+	err := cmd.Wait()
+	if err != nil && ctx.Err() == nil {
+		m.err = fmt.Errorf("vm: %s: %w: %s", qemu, err, strings.TrimSpace(stderr.String()))
+	}
+	m.kill()
+	m.monitor.conn.Close()
+	os.RemoveAll(dir)
+	close(m.done)
+	m.console.end()
+}
+
+// Expect waits until the serial console shows one of the phrases, behind what
+// the last Expect found, and returns it. Phrases are matched against plain
+// text, without the terminal's escape sequences. The error holds the console's
+// last 40 lines.
+func (m *VM) Expect(ctx context.Context, phrases ...string) (string, error) {
+	phrase, err := m.console.expect(ctx, phrases)
+	if err != nil {
+		select {
+		case <-m.done:
+			err = errors.Join(m.err, err)
+		default:
+		}
+	}
+	return phrase, err
+}
+
+// Serial returns all that the serial console has shown, as plain text.
+func (m *VM) Serial() string { return m.console.String() }
+
+// Type sends text to the serial console.
+func (m *VM) Type(text string) error {
+	_, err := io.WriteString(m.stdin, text)
+	return err
+}
+
+// Execute runs a command of the QEMU Machine Protocol, such as "system_reset",
+// or "set_link" with args {"name": "nic0", "up": false}. result, where not nil,
+// gets what it returns.
+func (m *VM) Execute(ctx context.Context, command string, args, result any) error {
+	return m.monitor.execute(ctx, command, args, result)
+}
+
+// Wait waits until the machine has ended: switched off or reset by its guest,
+// stopped, or cancelled. The error says that QEMU failed.
+func (m *VM) Wait() error {
+	<-m.done
+	return m.err
+}
+
+// Stop ends the machine at once, as pulling the plug does, and waits until QEMU
+// and its files are gone. It may be called more than once.
+func (m *VM) Stop() {
+	m.kill()
+	<-m.done
+}
