@@ -95,9 +95,9 @@ func value(sysfs fs.FS, name string) string {
 	return strings.TrimSpace(string(data))
 }
 
-// exists tells whether there is a file or directory of that name.
+// exists tells whether there is a file, directory or link of that name.
 func exists(sysfs fs.FS, name string) bool {
-	_, err := fs.Stat(sysfs, name)
+	_, err := fs.Lstat(sysfs, name)
 	return err == nil
 }
 
