@@ -2,8 +2,8 @@
 // they load. It reads the text files that depmod(8) makes and the builder
 // packs: modules.dep, modules.alias and modules.softdep.
 //
-// [Read] takes them from a folder lib/modules/<release>. [Index.Match] turns
-// what a device says of itself in sysfs (its modalias) into module names, and
+// [Read] takes them from a folder lib/modules/<release>, [Parse] from memory.
+// [Index.Match] turns what a device says of itself in sysfs (its modalias) into module names, and
 // [Index.Order] a name into the files to load, one after the other.
 //
 // Names are equal where they differ in '-' and '_' only, as for the kernel. An
@@ -53,25 +53,38 @@ type module struct {
 	pre []string
 }
 
-// Read reads the index in fsys, the folder lib/modules/<release>. It refuses
-// modules that depend on each other in a circle.
+// Names of the files, in lib/modules/<release>.
+const (
+	DepFile     = "modules.dep"
+	AliasFile   = "modules.alias"
+	SoftdepFile = "modules.softdep"
+)
+
+// Read reads the index in fsys, the folder lib/modules/<release>.
 func Read(fsys fs.FS) (*Index, error) {
-	x := &Index{modules: map[string]*module{}, aliases: aliases{}}
-	for _, part := range []struct {
-		file string
-		read func(text string) error
-	}{
-		{"modules.dep", x.readDep},
-		{"modules.alias", x.readAlias},
-		{"modules.softdep", x.readSoftdep},
-	} {
-		text, err := readFile(fsys, part.file)
-		if err == nil {
-			err = part.read(text)
-		}
+	var texts [3]string
+	for i, name := range []string{DepFile, AliasFile, SoftdepFile} {
+		text, err := readFile(fsys, name)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", part.file, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
+		texts[i] = text
+	}
+	return Parse(texts[0], texts[1], texts[2])
+}
+
+// Parse reads the index from the texts of its three files. It refuses modules
+// that depend on each other in a circle.
+func Parse(dep, alias, softdep string) (*Index, error) {
+	x := &Index{modules: map[string]*module{}, aliases: aliases{}}
+	if err := x.readDep(dep); err != nil {
+		return nil, fmt.Errorf("%s: %w", DepFile, err)
+	}
+	if err := x.readAlias(alias); err != nil {
+		return nil, fmt.Errorf("%s: %w", AliasFile, err)
+	}
+	if err := x.readSoftdep(softdep); err != nil {
+		return nil, fmt.Errorf("%s: %w", SoftdepFile, err)
 	}
 	return x, nil
 }
