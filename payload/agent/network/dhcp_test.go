@@ -1,0 +1,165 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// wire is a packet connection with a scripted DHCP server at its other end.
+type wire struct {
+	answer  func(request *dhcpv4.DHCPv4) [][]byte
+	packets chan []byte
+	closed  chan struct{}
+	sent    []time.Time
+}
+
+func newWire(answer func(*dhcpv4.DHCPv4) [][]byte) *wire {
+	return &wire{answer: answer, packets: make(chan []byte, 16), closed: make(chan struct{})}
+}
+
+func (w *wire) WriteTo(p []byte, _ net.Addr) (int, error) {
+	w.sent = append(w.sent, time.Now())
+	request, err := dhcpv4.FromBytes(p)
+	if err != nil {
+		return 0, err
+	}
+	for _, packet := range w.answer(request) {
+		w.packets <- packet
+	}
+	return len(p), nil
+}
+
+func (w *wire) ReadFrom(p []byte) (int, net.Addr, error) {
+	select {
+	case packet := <-w.packets:
+		if packet == nil {
+			panic("slice bounds out of range, as in GO-2026-6237")
+		}
+		return copy(p, packet), &net.UDPAddr{}, nil
+	case <-w.closed:
+		return 0, nil, os.ErrClosed
+	}
+}
+
+func (w *wire) Close() error                     { close(w.closed); return nil }
+func (w *wire) LocalAddr() net.Addr              { return &net.UDPAddr{} }
+func (w *wire) SetDeadline(time.Time) error      { return nil }
+func (w *wire) SetReadDeadline(time.Time) error  { return nil }
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+
+// reply makes the server's answer of the given type.
+func reply(t *testing.T, request *dhcpv4.DHCPv4, kind dhcpv4.MessageType, options ...dhcpv4.Option) []byte {
+	m, err := dhcpv4.NewReplyFromRequest(request, dhcpv4.WithMessageType(kind),
+		dhcpv4.WithYourIP(net.IPv4(10, 0, 2, 15)), dhcpv4.WithServerIP(net.IPv4(10, 0, 2, 2)))
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	m.UpdateOption(dhcpv4.OptServerIdentifier(net.IPv4(10, 0, 2, 2)))
+	for _, o := range options {
+		m.UpdateOption(o)
+	}
+	return m.ToBytes()
+}
+
+// friendly is a server that works.
+func friendly(t *testing.T, request *dhcpv4.DHCPv4) [][]byte {
+	kind := dhcpv4.MessageTypeOffer
+	if request.MessageType() == dhcpv4.MessageTypeRequest {
+		kind = dhcpv4.MessageTypeAck
+	}
+	return [][]byte{reply(t, request, kind, mask24(), dhcpv4.OptRouter(net.IPv4(10, 0, 2, 2)))}
+}
+
+func TestExchange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(func(r *dhcpv4.DHCPv4) [][]byte { return friendly(t, r) })
+		l, err := exchange(t.Context(), w, mac)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := l.String(), "10.0.2.15/24 via 10.0.2.2"; got != want {
+			t.Errorf("lease %q, want %q", got, want)
+		}
+	})
+}
+
+// Garbage, packets that make the library panic, foreign answers and requests on
+// the wire do not keep a good answer from being heard.
+func TestExchangeAmongRogues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(func(r *dhcpv4.DHCPv4) [][]byte {
+			foreign := *r
+			foreign.TransactionID[0]++
+			rogue := [][]byte{nil, {}, []byte("garbage"), r.ToBytes(), reply(t, &foreign, dhcpv4.MessageTypeAck), nil}
+			return append(rogue, friendly(t, r)...)
+		})
+		if l, err := exchange(t.Context(), w, mac); err != nil || l.Address.String() != "10.0.2.15/24" {
+			t.Errorf("lease %s, %v", l, err)
+		}
+	})
+}
+
+// A silent network is asked again after 1, 2 and 4 s and given up after 8 more.
+func TestExchangeSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		w := newWire(func(*dhcpv4.DHCPv4) [][]byte { return nil })
+		if _, err := exchange(t.Context(), w, mac); !errors.Is(err, errSilence) {
+			t.Errorf("error %v, want %v", err, errSilence)
+		}
+		var after []time.Duration
+		for _, at := range w.sent {
+			after = append(after, at.Sub(start))
+		}
+		want := []time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second}
+		if len(after) != len(want) {
+			t.Fatalf("asked after %v, want %v", after, want)
+		}
+		for i := range want {
+			if after[i] != want[i] {
+				t.Errorf("asked after %v, want %v", after, want)
+			}
+		}
+		if took := time.Since(start); took != 15*time.Second {
+			t.Errorf("gave up after %v, want 15 s", took)
+		}
+	})
+}
+
+func TestExchangeRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(func(r *dhcpv4.DHCPv4) [][]byte {
+			if r.MessageType() == dhcpv4.MessageTypeDiscover {
+				return friendly(t, r)
+			}
+			return [][]byte{reply(t, r, dhcpv4.MessageTypeNak, dhcpv4.OptMessage("no\x1b[2J room"))}
+		})
+		_, err := exchange(t.Context(), w, mac)
+		if err == nil || !strings.Contains(err.Error(), `"no\x1b[2J room"`) {
+			t.Errorf("a NAK became %v, want its message quoted", err)
+		}
+		w = newWire(func(r *dhcpv4.DHCPv4) [][]byte {
+			packet := friendly(t, r)[0]
+			copy(packet[16:20], []byte{127, 0, 0, 1}) // yiaddr
+			return [][]byte{packet}
+		})
+		if l, err := exchange(t.Context(), w, mac); err == nil {
+			t.Errorf("an offer of 127.0.0.1 became %s", l)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		w = newWire(func(*dhcpv4.DHCPv4) [][]byte { return nil })
+		if _, err := exchange(ctx, w, mac); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v, want the context's", err)
+		}
+	})
+}

@@ -1,0 +1,277 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
+)
+
+// lab is a machine with made-up cards.
+type lab struct {
+	mu      sync.Mutex
+	sysfs   fstest.MapFS
+	answers map[string]func(ctx context.Context) (Lease, error) // by card
+	applied []string
+	cleared []string
+	down    []string
+	applies error
+	lines   []string
+}
+
+// Open implements fs.FS.
+func (l *lab) Open(name string) (fs.File, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sysfs.Open(name)
+}
+
+// set writes a file of sysfs.
+func (l *lab) set(name, content string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sysfs[name] = &fstest.MapFile{Data: []byte(content)}
+}
+
+// plug puts a card in, whose DHCP server is answer.
+func (l *lab) plug(name, carrier string, answer func(context.Context) (Lease, error)) {
+	l.mu.Lock()
+	l.answers[name] = answer
+	l.mu.Unlock()
+	l.set("class/net/"+name+"/address", "52:54:00:00:00:01")
+	l.set("class/net/"+name+"/carrier", carrier)
+	l.set("class/net/"+name+"/device/vendor", "0x8086")
+	l.set("class/net/"+name+"/type", "1")
+}
+
+func (l *lab) log(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, fmt.Sprintf(format, args...))
+}
+
+func (l *lab) note(list *[]string) func(nic string) error {
+	return func(nic string) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		*list = append(*list, nic)
+		return nil
+	}
+}
+
+// open opens the lab's network.
+func (l *lab) open(t *testing.T) *Network {
+	var ups []string
+	n := open(t.Context(), l, DefaultLimits(), l.log, kernel{
+		up: l.note(&ups), down: l.note(&l.down), clear: l.note(&l.cleared),
+		apply: func(nic string, _ Lease) error {
+			l.note(&l.applied)(nic)
+			return l.applies
+		},
+		dhcp: func(ctx context.Context, nic string, _ net.HardwareAddr) (Lease, error) {
+			l.mu.Lock()
+			answer := l.answers[nic]
+			l.mu.Unlock()
+			return answer(ctx)
+		},
+		resolv: func(Lease) error { return nil },
+	})
+	return n
+}
+
+// newLab returns a machine without cards.
+func newLab() *lab {
+	return &lab{sysfs: fstest.MapFS{}, answers: map[string]func(context.Context) (Lease, error){}}
+}
+
+// after is a DHCP server that answers with addr after d.
+func after(d time.Duration, addr string) func(context.Context) (Lease, error) {
+	return func(ctx context.Context) (Lease, error) {
+		pause(ctx, d)
+		return Lease{Address: netip.MustParsePrefix(addr)}, ctx.Err()
+	}
+}
+
+// silent is no DHCP server: the library gives up after 15 s.
+func silent(ctx context.Context) (Lease, error) {
+	pause(ctx, 15*time.Second)
+	return Lease{}, errSilence
+}
+
+// within fails unless d has passed since start, give or take two looks.
+func within(t *testing.T, what string, start time.Time, d time.Duration) {
+	t.Helper()
+	if took := time.Since(start); took < d || took > d+3*DefaultLimits().Look {
+		t.Errorf("%s took %v, want %v", what, took, d)
+	}
+}
+
+// Three cards, of which the first is dead and the second has no cable, cost
+// nothing: the third one's lease starts the boot.
+func TestFirstLeaseWins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.plug("eth0", "1", silent)
+		l.plug("eth1", "0", silent)
+		l.plug("eth2", "1", after(time.Second, "10.0.2.15/24"))
+		start := time.Now()
+		n := l.open(t)
+		defer n.Close()
+		nic, lease, err := n.Next(t.Context())
+		if err != nil || nic != "eth2" || lease.Address.String() != "10.0.2.15/24" {
+			t.Fatalf("lease %s on %s, %v", lease, nic, err)
+		}
+		within(t, "the lease", start, time.Second)
+		if !slices.Equal(l.applied, []string{"eth2"}) {
+			t.Errorf("configured %q, want eth2 alone", l.applied)
+		}
+	})
+}
+
+// Where the first network leads nowhere, the next one is taken, in the
+// background it got its lease long ago; after the last one it ends at once.
+func TestNextNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.plug("eth0", "1", after(time.Second, "10.0.0.1/24"))
+		l.plug("eth1", "1", after(5*time.Second, "10.0.1.1/24"))
+		l.plug("eth2", "0", silent)
+		n := l.open(t)
+		defer n.Close()
+		if nic, _, err := n.Next(t.Context()); nic != "eth0" || err != nil {
+			t.Fatalf("first on %q, %v", nic, err)
+		}
+		time.Sleep(time.Minute) // of trying sites
+		start := time.Now()
+		if nic, _, err := n.Next(t.Context()); nic != "eth1" || err != nil {
+			t.Fatalf("second on %q, %v", nic, err)
+		}
+		if !slices.Equal(l.cleared, []string{"eth0"}) {
+			t.Errorf("cleared %q, want eth0", l.cleared)
+		}
+		_, _, err := n.Next(t.Context())
+		if !errors.Is(err, ErrNoNetwork) {
+			t.Fatalf("third: %v", err)
+		}
+		within(t, "giving up", start, 0)
+		for _, want := range []string{
+			"eth0 (unknown driver): its network leads to no site",
+			"eth1 (unknown driver): its network leads to no site",
+			"eth2 (unknown driver): no carrier",
+		} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("no %q in %q", want, err)
+			}
+		}
+	})
+}
+
+// Nobody answers: after a minute the error names each card and why.
+func TestNoLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.plug("eth0", "1", silent)
+		l.plug("eth1", "0", silent)
+		l.plug("eth2", "1", func(context.Context) (Lease, error) { panic("parser") })
+		start := time.Now()
+		n := l.open(t)
+		defer n.Close()
+		_, _, err := n.Next(t.Context())
+		if !errors.Is(err, ErrNoNetwork) {
+			t.Fatal(err)
+		}
+		within(t, "giving up", start, time.Minute)
+		for _, want := range []string{"eth0 (unknown driver): no DHCP answer", "eth1 (unknown driver): no carrier", "eth2 (unknown driver): the agent crashed on it: parser"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("no %q in %q", want, err)
+			}
+		}
+		if len(l.lines) != 5 || !strings.HasPrefix(l.lines[0], "network: waiting: eth0") {
+			t.Errorf("told %q, want 5 lines in a minute", l.lines)
+		}
+	})
+}
+
+// A cable that is plugged in late, and a card whose driver comes late, are used.
+func TestLateComers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		n := l.open(t)
+		defer n.Close()
+		start := time.Now()
+		go func() {
+			time.Sleep(10 * time.Second)
+			l.plug("eth0", "0", after(time.Second, "10.0.2.15/24"))
+			time.Sleep(20 * time.Second)
+			l.set("class/net/eth0/carrier", "1")
+		}()
+		if nic, _, err := n.Next(t.Context()); nic != "eth0" || err != nil {
+			t.Fatalf("on %q, %v", nic, err)
+		}
+		within(t, "the lease", start, 31*time.Second)
+	})
+}
+
+func TestNoCard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		start := time.Now()
+		n := l.open(t)
+		_, _, err := n.Next(t.Context())
+		if !errors.Is(err, ErrNoNetwork) || !strings.Contains(err.Error(), "nor any network controller") {
+			t.Errorf("without hardware: %v", err)
+		}
+		within(t, "giving up", start, 15*time.Second)
+		n.Close()
+		for name, value := range map[string]string{"class": "0x020000", "vendor": "0x8086", "device": "0x1533"} {
+			l.set("bus/pci/devices/0000:01:00.0/"+name, value)
+		}
+		n = l.open(t)
+		defer n.Close()
+		_, _, err = n.Next(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "no driver on this medium for PCI ids 8086:1533 at 0000:01:00.0") {
+			t.Errorf("without driver: %v", err)
+		}
+	})
+}
+
+// A lease that the kernel does not take is no lease.
+func TestUnusableLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.applies = errors.New("invalid argument")
+		l.plug("eth0", "1", after(time.Second, "10.0.0.1/24"))
+		n := l.open(t)
+		defer n.Close()
+		_, _, err := n.Next(t.Context())
+		if !errors.Is(err, ErrNoNetwork) || !strings.Contains(err.Error(), "cannot be used: invalid argument") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+// Before the hand-over every card is switched off, with or without a lease.
+func TestQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.plug("eth0", "1", after(time.Second, "10.0.0.1/24"))
+		l.plug("eth1", "0", silent)
+		n := l.open(t)
+		if _, _, err := n.Next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		n.Quiet()
+		if !slices.Equal(l.down, []string{"eth0", "eth1"}) {
+			t.Errorf("switched off %q, want both", l.down)
+		}
+	})
+}
