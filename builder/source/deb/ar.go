@@ -1,6 +1,7 @@
 package deb
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -19,7 +20,8 @@ const (
 	maxMembers = 16
 )
 
-// member is one file of the ar archive.
+// member is one file of the ar archive. It is read by ReadAt alone: several may
+// read it at a time.
 type member struct {
 	name string
 	*io.SectionReader
@@ -118,10 +120,14 @@ func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
 }
 
-// malformedBy is malformed with a cause, where there is one.
+// malformedBy is malformed with a cause, where there is one. It says only once
+// what class the error is of.
 func malformedBy(cause error, format string, args ...any) error {
 	if cause == nil {
 		return malformed(format, args...)
+	}
+	if errors.Is(cause, ErrMalformed) {
+		return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), cause)
 	}
 	return fmt.Errorf("%w: %s: %w", ErrMalformed, fmt.Sprintf(format, args...), cause)
 }

@@ -11,16 +11,26 @@ import (
 
 // decompress returns the tar archive that m holds, by the ending of its name.
 func decompress(m member, limits Limits) (io.ReadCloser, error) {
+	plain, err := decompressor(m, limits)
+	if err != nil {
+		return nil, malformedBy(err, "%s", m.name)
+	}
+	return plain, nil
+}
+
+// decompressor starts at the beginning of m, wherever others have read to.
+func decompressor(m member, limits Limits) (io.ReadCloser, error) {
 	_, ending, _ := strings.Cut(m.name, ".tar")
+	packed := bufio.NewReader(io.NewSectionReader(m, 0, m.Size()))
 	switch ending {
 	case "":
-		return io.NopCloser(m), nil
+		return io.NopCloser(packed), nil
 	case ".gz":
-		return gzip.NewReader(bufio.NewReader(m))
+		return gzip.NewReader(packed)
 	case ".xz":
 		return newXZ(m, limits.WindowBytes)
 	case ".zst":
-		z, err := zstd.NewReader(m, zstd.WithDecoderMaxWindow(limits.WindowBytes), zstd.WithDecoderLowmem(true))
+		z, err := zstd.NewReader(packed, zstd.WithDecoderMaxWindow(limits.WindowBytes), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return nil, err
 		}

@@ -11,11 +11,11 @@ import (
 
 // Control holds the control fields of a package that farboot acts on.
 type Control struct {
-	Package      string
-	Version      string
-	Architecture string
+	Package      string `json:"package"`
+	Version      string `json:"version"`
+	Architecture string `json:"architecture"`
 	// Depends is as it is written: "kmod, linux-base (>= 4.3~), a | b".
-	Depends string
+	Depends string `json:"depends,omitzero"`
 }
 
 // readControl takes the control file out of control.tar. Whatever else lies

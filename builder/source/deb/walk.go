@@ -2,6 +2,7 @@ package deb
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -21,8 +22,9 @@ import (
 // A hard link's target is the name of a file that has been visited before. A
 // symbolic link's is as the package has it and may lead anywhere.
 //
-// An error of visit ends the walk and is returned as it is; [fs.SkipAll] ends
-// it without an error, and without the rest of the package being read.
+// An error of visit ends the walk and is returned, with the package's name in
+// front; [fs.SkipAll] ends it without an error, and without the rest of the
+// package being read.
 func (p *Package) Walk(visit func(hdr *tar.Header, r io.Reader) error) error {
 	err := p.walk(visit)
 	if err == nil || errors.Is(err, fs.SkipAll) {
@@ -35,16 +37,16 @@ func (p *Package) Walk(visit func(hdr *tar.Header, r io.Reader) error) error {
 func (p *Package) walk(visit func(hdr *tar.Header, r io.Reader) error) error {
 	plain, err := decompress(p.data, p.limits)
 	if err != nil {
-		return fmt.Errorf("%s: %w", p.data.name, err)
+		return err
 	}
 	defer plain.Close()
-	tail := &zeroTail{r: &cappedReader{r: plain, left: p.limits.DataBytes}}
-	archive := tar.NewReader(tail)
+	stream := &counter{r: &cappedReader{r: plain, left: p.limits.DataBytes}}
+	archive := tar.NewReader(stream)
 	s := &seen{limits: p.limits, types: make(map[string]byte)}
-	for {
+	for last := int64(0); ; {
 		raw, err := archive.Next()
 		if errors.Is(err, io.EOF) {
-			return tail.finish()
+			return stream.finish(last)
 		}
 		if err != nil {
 			return malformedBy(err, "%s", p.data.name)
@@ -53,10 +55,11 @@ func (p *Package) walk(visit func(hdr *tar.Header, r io.Reader) error) error {
 		if err != nil {
 			return err
 		}
-		if hdr == nil {
+		last = stream.n + (hdr.Size+tarBlock-1)/tarBlock*tarBlock
+		if hdr.Name == "." {
 			continue
 		}
-		if err := visit(hdr, archive); err != nil {
+		if err := visit(hdr, body{archive}); err != nil {
 			return err
 		}
 	}
@@ -69,7 +72,7 @@ type seen struct {
 	types  map[string]byte
 }
 
-// admit returns the header to show for raw, or nil for the root folder.
+// admit returns the header to show for raw.
 func (s *seen) admit(raw *tar.Header) (*tar.Header, error) {
 	if s.count++; s.count > s.limits.Entries {
 		return nil, malformed("more than %d entries", s.limits.Entries)
@@ -90,13 +93,10 @@ func (s *seen) admit(raw *tar.Header) (*tar.Header, error) {
 	default:
 		err = malformed("%q has type %q, want file, folder or link", name, raw.Typeflag)
 	}
-	switch {
-	case err != nil:
-		return nil, err
-	case name == "." && raw.Typeflag == tar.TypeDir:
-		return nil, nil
+	if err == nil {
+		err = s.add(hdr, raw)
 	}
-	return hdr, s.add(hdr, raw)
+	return hdr, err
 }
 
 // add takes hdr into the books, if it fits to what is there.
@@ -109,7 +109,7 @@ func (s *seen) add(hdr, raw *tar.Header) error {
 	}
 	before, dup := s.types[hdr.Name]
 	switch {
-	case hdr.Name == ".":
+	case hdr.Name == "." && hdr.Typeflag != tar.TypeDir:
 		return malformed("the package's root is no folder")
 	case dup && (before != tar.TypeDir || hdr.Typeflag != tar.TypeDir):
 		return malformed("%q stands twice", hdr.Name)
@@ -161,42 +161,56 @@ func sparse(hdr *tar.Header) bool {
 	return false
 }
 
-// zeroTail counts the zero bytes that the stream so far ends in. A tar archive
-// ends in 1024 of them; without this an archive that is cut at the right place
-// would pass for a whole one, as zstd does not notice either.
-type zeroTail struct {
-	r     io.Reader
-	zeros int64
+// tarEnd is the length of the end mark of a tar archive, in bytes. Without a
+// look at it, an archive that is cut at the right place would pass for a whole
+// one; zstd does not notice either.
+const tarEnd = 2 * tarBlock
+
+// tarBlock is what every part of a tar archive is padded to, in bytes.
+const tarBlock = 512
+
+// counter counts the bytes that are read from r.
+type counter struct {
+	r io.Reader
+	n int64
 }
 
-// tarEnd is the length of the end mark of a tar archive, in bytes.
-const tarEnd = 1024
-
 // Read implements io.Reader.
-func (z *zeroTail) Read(p []byte) (int, error) {
-	n, err := z.r.Read(p)
-	for i := n - 1; i >= 0; i-- {
-		if p[i] != 0 {
-			z.zeros = int64(n - 1 - i)
-			return n, err
-		}
-	}
-	z.zeros += int64(n)
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
 	return n, err
 }
 
 // finish reads on to the end of the stream, so that its check sums are tested,
-// and makes sure that nothing but zeros follows the archive.
-func (z *zeroTail) finish() error {
-	before := z.zeros
-	n, err := io.Copy(io.Discard, z)
-	switch {
-	case err != nil:
-		return malformedBy(err, "behind the tar archive")
-	case z.zeros < tarEnd:
+// and makes sure that the archive, whose last entry ends at offset last, has an
+// end mark and nothing but zeros behind.
+func (c *counter) finish(last int64) error {
+	if c.n-last < tarEnd {
 		return malformed("the tar archive has no end")
-	case z.zeros != before+n:
-		return malformed("bytes behind the end of the tar archive")
 	}
-	return nil
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := c.Read(buf)
+		switch {
+		case len(bytes.Trim(buf[:n], "\x00")) > 0:
+			return malformed("bytes behind the end of the tar archive")
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return malformedBy(err, "behind the tar archive")
+		}
+	}
+}
+
+// body delivers the content of an entry. Its errors are the package's fault.
+type body struct{ r io.Reader }
+
+// Read implements io.Reader.
+func (b body) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = malformedBy(err, "content")
+	}
+	return n, err
 }

@@ -77,7 +77,10 @@ func newXZ(m member, window uint64) (io.ReadCloser, error) {
 func (x *xzReader) Read(p []byte) (int, error) {
 	for {
 		n, err := x.now.Read(p)
-		if n > 0 || err != io.EOF {
+		switch {
+		case n > 0 && err == io.EOF: // of a block, not of the stream
+			return n, nil
+		case n > 0 || err != io.EOF:
 			return n, err
 		}
 		if err := x.advance(); err != nil {
