@@ -84,9 +84,10 @@ func rooms(ctx context.Context, c *console.Console) boot.Rooms {
 			loader.Wait(ctx, limit)
 			return hardware.WaitEntropy(ctx, c.Printf)
 		},
-		Drop:     loader.Drop,
-		Identity: func() manifest.Identity { return hardware.Identity(sysfs) },
-		SetClock: hardware.SetClock,
+		Drop:      loader.Drop,
+		Available: func() int64 { return hardware.Available(os.DirFS("/proc")) },
+		Identity:  func() manifest.Identity { return hardware.Identity(sysfs) },
+		SetClock:  hardware.SetClock,
 		Network: func(ctx context.Context, limits network.Limits) boot.Network {
 			return network.Open(ctx, sysfs, limits, c.Printf)
 		},

@@ -33,10 +33,12 @@ type Rooms struct {
 	// Ready returns when drivers are loaded and random numbers can be had.
 	Ready func(ctx context.Context, drivers time.Duration) error
 	// Drop frees the memory of drivers that nothing asked for.
-	Drop     func() error
-	Identity func() manifest.Identity
-	SetClock func(time.Time) error
-	Network  func(ctx context.Context, limits network.Limits) Network
+	Drop func() error
+	// Available tells how many bytes of memory are free, -1 where that is unknown.
+	Available func() int64
+	Identity  func() manifest.Identity
+	SetClock  func(time.Time) error
+	Network   func(ctx context.Context, limits network.Limits) Network
 	// Load and Execute are handover's.
 	Load    func(handover.Kernel) error
 	Execute func() error
@@ -77,12 +79,12 @@ func Run(ctx context.Context, rooms Rooms, medium Medium, limits Limits) error {
 		if b.round(ctx) {
 			return nil
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
 		wait := limits.pause(rounds)
 		b.Log("waiting %.1f s, then starting over (round %d)", wait.Seconds(), rounds+1)
 		pause(ctx, wait)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 	}
 }
 

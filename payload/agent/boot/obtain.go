@@ -26,6 +26,9 @@ func (b *boot) start(ctx context.Context, net Network, name string, e manifest.E
 			b.fail("hardware", err)
 		}
 	}
+	if err := b.fits(e.Linux); err != nil {
+		return err
+	}
 	k, err := b.obtain(ctx, e.Linux)
 	if err != nil {
 		return err
@@ -42,6 +45,25 @@ func (b *boot) start(ctx context.Context, net Network, name string, e manifest.E
 	net.Quiet()
 	if err := b.Execute(); err != nil {
 		return fmt.Errorf("%w: %w", errQuiet, err)
+	}
+	return nil
+}
+
+// spareMemory is what must stay free while a kernel is loaded, in bytes: for the
+// agent itself and the buffers of its connections.
+const spareMemory = 16 << 20
+
+// fits tells before the download whether the memory will do. The kernel needs
+// three times the bytes while it loads: what the agent holds, a copy to read
+// from (kernel_read_file in kernel/kexec_file.c) and the place they go to.
+func (b *boot) fits(l *manifest.Linux) error {
+	need := l.Kernel.Size
+	for _, ref := range l.Initrd {
+		need += ref.Size
+	}
+	need = 3*need + spareMemory
+	if free := b.Available(); free >= 0 && free < need {
+		return fmt.Errorf("%w: kernel and initrd need %s to be loaded, %s are free", errMemory, size(need), size(free))
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ var (
 	ErrCrashed = errors.New("the agent crashed")
 	// errNoEntry says that the manifest has nothing for this machine.
 	errNoEntry = errors.New("no entry for this machine")
+	// errMemory says that the machine is too small for the entry.
+	errMemory = errors.New("not enough memory")
 	// errKind says that this agent does not know the entry's kind.
 	errKind = errors.New("this agent is too old for the entry's kind")
 )
@@ -52,6 +54,7 @@ var reasons = []struct {
 	{errNoEntry, "no-entry"},
 	{errKind, "unknown-kind"},
 	{handover.ErrRefused, "kexec-refused"},
+	{errMemory, "no-memory"},
 	{unix.ENOMEM, "no-memory"},
 	{unix.ENOSPC, "no-memory"},
 	{network.ErrNoNetwork, "no-network"},

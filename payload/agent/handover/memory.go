@@ -85,3 +85,6 @@ func (r *region) WriteAt(p []byte, off int64) (int, error) {
 	}
 	return r.f.WriteAt(p, r.start+off)
 }
+
+// ReadAt implements io.ReaderAt.
+func (m *Memory) ReadAt(p []byte, off int64) (int, error) { return m.f.ReadAt(p, off) }

@@ -14,7 +14,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,6 +66,22 @@ func Release() string {
 		return "unknown"
 	}
 	return unix.ByteSliceToString(name.Release[:])
+}
+
+// Available returns how many bytes of memory can be used without reclaiming any
+// that are in use, by the kernel's estimate in /proc/meminfo, whose file tree
+// procfs is. It returns -1 where the kernel does not tell.
+func Available(procfs fs.FS) int64 {
+	data, _ := fs.ReadFile(procfs, "meminfo") // none is no MemAvailable
+	for line := range strings.Lines(string(data)) {
+		// "MemAvailable:     183192 kB"
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "MemAvailable:" {
+			if kib, err := strconv.ParseInt(f[1], 10, 64); err == nil {
+				return kib << 10
+			}
+		}
+	}
+	return -1
 }
 
 // SetClock sets the system's clock. The firmware's clock stays as it is.

@@ -277,6 +277,22 @@ func TestNoModules(t *testing.T) {
 	})
 }
 
+func TestAvailable(t *testing.T) {
+	for content, want := range map[string]int64{
+		"MemTotal:  210752 kB\nMemFree:  183192 kB\nMemAvailable:   190000 kB": 190000 << 10,
+		"MemTotal:  210752 kB":  -1,
+		"MemAvailable: lots kB": -1,
+		"MemAvailable: 190000":  -1,
+	} {
+		if got := Available(tree(map[string]string{"meminfo": content})); got != want {
+			t.Errorf("Available of %q = %d, want %d", content, got, want)
+		}
+	}
+	if got := Available(os.DirFS("/proc")); got <= 0 {
+		t.Errorf("Available on this machine = %d", got)
+	}
+}
+
 func TestWaitEntropy(t *testing.T) {
 	var log lines
 	if err := WaitEntropy(t.Context(), log.log); err != nil || len(log) != 0 {

@@ -1,0 +1,290 @@
+package boot
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/farboot/farboot/payload/agent/handover"
+	"github.com/farboot/farboot/payload/agent/network"
+	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/settings"
+	"github.com/farboot/farboot/payload/trust/trusttest"
+)
+
+// built is when the medium was.
+var built = time.Now().Add(-time.Hour).Truncate(time.Second).UTC()
+
+// The machine's artifacts. The first initrd's size is no multiple of 4.
+var (
+	kernel = bytes.Repeat([]byte("kernel"), 1000)
+	first  = []byte("first")
+	second = []byte("second initrd")
+)
+
+// site is a directory of static files, served over HTTP.
+type site struct {
+	*httptest.Server
+	mu    sync.Mutex
+	files map[string][]byte
+	asked []string
+}
+
+// newSite serves the given files until the test ends.
+func newSite(t *testing.T, files map[string][]byte) *site {
+	s := &site{files: files}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		name := strings.TrimPrefix(r.URL.Path, "/")
+		data, ok := s.files[name]
+		s.asked = append(s.asked, name)
+		s.mu.Unlock()
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// put replaces a file.
+func (s *site) put(name string, data []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files[name] = data
+}
+
+// count returns how often the file was asked for.
+func (s *site) count(name string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, asked := range s.asked {
+		if asked == name {
+			n++
+		}
+	}
+	return n
+}
+
+// lab is a machine, a medium and what a site holds for them.
+type lab struct {
+	keys     *trusttest.Site
+	manifest manifest.Manifest
+	sites    []string
+	limits   Limits
+	machine  manifest.Identity
+
+	next      func() error // the network's, nil is always there
+	load      func() error
+	execute   func() error
+	available int64
+
+	mu       sync.Mutex
+	lines    []string
+	loaded   []loaded
+	executed int
+	dropped  int
+	opened   int // networks
+	quiet    int
+	clock    time.Time
+	stop     context.CancelFunc
+	stopOn   string // the log line that ends the test
+}
+
+// loaded is what was handed to kexec.
+type loaded struct{ image, initrd, cmdline string }
+
+// newLab returns a machine whose site offers it one good entry.
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	return &lab{
+		keys: trusttest.New(t, "demo", built),
+		manifest: manifest.Manifest{
+			Format: manifest.Format, Version: 12, Issued: built.Add(time.Minute), Expires: built.AddDate(1, 0, 0),
+			Product: "demo", Arch: "amd64", Channel: "stable",
+			Entries: map[string]manifest.Entry{"installer": {Title: "Debian installer", Linux: &manifest.Linux{
+				Kernel:  object.OfBytes(kernel),
+				Initrd:  []object.Ref{object.OfBytes(first), object.OfBytes(second)},
+				Cmdline: "console=ttyS0 quiet",
+			}}},
+			Default: []string{"installer"},
+		},
+		limits:    quick(),
+		machine:   manifest.Identity{MACs: []string{"52:54:00:12:34:56"}, Serial: "ABC"},
+		available: -1,
+		stopOn:    "waiting ",
+	}
+}
+
+// quick returns limits that make failures quick.
+func quick() Limits {
+	l := DefaultLimits()
+	l.Documents.Attempts, l.Objects.Attempts = 1, 1
+	l.Publication = 10 * time.Millisecond
+	l.Backoff, l.BackoffMax = time.Millisecond, 2*time.Millisecond
+	return l
+}
+
+// files returns a good site's content.
+func (l *lab) files(t *testing.T) map[string][]byte {
+	t.Helper()
+	data, err := manifest.Encode(&l.manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{
+		manifest.File:      data,
+		manifest.Signature: l.keys.Sign(t, data, built.Add(time.Minute)),
+	}
+	for _, data := range [][]byte{kernel, first, second} {
+		files[object.OfBytes(data).Path()] = data
+	}
+	return files
+}
+
+// site serves files and adds the site to those that the medium names.
+func (l *lab) site(t *testing.T, files map[string][]byte) *site {
+	t.Helper()
+	s := newSite(t, files)
+	l.sites = append(l.sites, s.URL+"/")
+	return s
+}
+
+// medium returns the medium's files.
+func (l *lab) medium(t *testing.T) fstest.MapFS {
+	t.Helper()
+	config, err := settings.Encode(settings.Settings{
+		Site: l.sites, Arch: "amd64", Channel: "stable", Build: "test", Built: built,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fstest.MapFS{
+		"etc/farboot/settings.json":            {Data: config},
+		"etc/farboot/trust/statement.json":     {Data: l.keys.Statement},
+		"etc/farboot/trust/statement.json.sig": {Data: l.keys.Signature},
+	}
+}
+
+// run boots the machine until it hands over or prints the line to stop on.
+func (l *lab) run(t *testing.T) error {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	l.stop = stop
+	medium, err := ReadMedium(l.medium(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Run(ctx, l.rooms(), medium, l.limits)
+}
+
+// rooms connects the stages with the lab.
+func (l *lab) rooms() Rooms {
+	counted := func(n *int, f func() error) func() error {
+		return func() error {
+			l.mu.Lock()
+			*n++
+			l.mu.Unlock()
+			if f != nil {
+				return f()
+			}
+			return nil
+		}
+	}
+	return Rooms{
+		Log:       l.log,
+		Flush:     func(time.Duration) bool { return true },
+		Ready:     func(context.Context, time.Duration) error { return nil },
+		Drop:      counted(&l.dropped, nil),
+		Available: func() int64 { return l.available },
+		Identity:  func() manifest.Identity { return l.machine },
+		SetClock:  func(t time.Time) error { l.clock = t; return nil },
+		Network: func(context.Context, network.Limits) Network {
+			l.opened++
+			return &wire{lab: l}
+		},
+		Load: l.loadKernel,
+		Execute: counted(&l.executed, func() error {
+			if l.execute == nil {
+				return nil
+			}
+			return l.execute()
+		}),
+	}
+}
+
+// log takes a line and ends the test where it is the last one wanted.
+func (l *lab) log(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, fmt.Sprintf(format, args...))
+	if l.stop != nil && strings.Contains(l.lines[len(l.lines)-1], l.stopOn) {
+		l.stop()
+	}
+}
+
+// loadKernel stands for kexec_file_load(2).
+func (l *lab) loadKernel(k handover.Kernel) error {
+	if l.load != nil {
+		if err := l.load(); err != nil {
+			return err
+		}
+	}
+	got := loaded{cmdline: k.Cmdline, image: content(k.Image)}
+	if k.Initrd != nil {
+		got.initrd = content(k.Initrd)
+	}
+	l.loaded = append(l.loaded, got)
+	return nil
+}
+
+// content reads memory as the kernel would.
+func content(m *handover.Memory) string {
+	data, err := io.ReadAll(io.NewSectionReader(m, 0, m.Size()))
+	if err != nil {
+		return err.Error()
+	}
+	return string(data)
+}
+
+// said returns the lines that begin with prefix.
+func (l *lab) said(prefix string) (lines []string) {
+	for _, line := range l.lines {
+		if strings.HasPrefix(line, prefix) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// wire is the lab's network. It has one lease per round, or as many as next allows.
+type wire struct {
+	lab   *lab
+	given int
+}
+
+func (w *wire) Next(ctx context.Context) (string, network.Lease, error) {
+	w.given++
+	if w.lab.next != nil {
+		return "eth0", network.Lease{}, w.lab.next()
+	}
+	if w.given > 1 {
+		return "", network.Lease{}, fmt.Errorf("%w: no other card", network.ErrNoNetwork)
+	}
+	return "eth0", network.Lease{}, ctx.Err()
+}
+
+func (w *wire) Quiet() { w.lab.quiet++ }
+func (w *wire) Close() {}
