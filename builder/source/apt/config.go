@@ -56,10 +56,16 @@ type Mirror struct {
 // often have a suite "bookworm" as well, have no such suite.
 func Configure(a recipe.Apt, project, machine string) (*Config, error) {
 	c := &Config{Suite: a.Suite, Components: a.Components}
+	var err error
 	if a.Mirror != "" {
-		return c, c.fromRecipe(a, project)
+		err = c.fromRecipe(a, project)
+	} else {
+		err = c.fromMachine(machine)
 	}
-	return c, c.fromMachine(machine)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // fromRecipe takes mirrors and keyring from the recipe.

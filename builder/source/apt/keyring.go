@@ -67,6 +67,9 @@ func sourceKeyring(root string, s source) (keyring, error) {
 	if len(k.files) == 0 {
 		k.files = trustedKeys(root)
 	}
+	if len(k.files) == 0 {
+		return keyring{}, fmt.Errorf("%s: the machine has no trusted keys below %s", s.from, filepath.Join(root, "etc/apt"))
+	}
 	if _, err := k.entities(time.Time{}); err != nil {
 		return keyring{}, fmt.Errorf("%s: %w", s.from, err)
 	}
@@ -114,6 +117,9 @@ func (f keyFile) entities() (openpgp.EntityList, error) {
 		}
 		if err != nil {
 			return nil, fmt.Errorf("want OpenPGP public keys: %w", err)
+		}
+		if block.Type != openpgp.PublicKeyType {
+			return nil, fmt.Errorf("want OpenPGP public keys, not %q", block.Type)
 		}
 		entities, err := openpgp.ReadKeyRing(block.Body)
 		if err != nil {
@@ -200,7 +206,9 @@ func strict(at time.Time) *packet.Config {
 		RejectPublicKeyAlgorithms: map[packet.PublicKeyAlgorithm]bool{
 			packet.PubKeyAlgoDSA: true, packet.PubKeyAlgoElGamal: true,
 		},
-		RejectHashAlgorithms: map[crypto.Hash]bool{crypto.MD5: true, crypto.RIPEMD160: true},
+		RejectHashAlgorithms: map[crypto.Hash]bool{
+			crypto.MD5: true, crypto.SHA1: true, crypto.RIPEMD160: true,
+		},
 		RejectMessageHashAlgorithms: map[crypto.Hash]bool{
 			crypto.MD5: true, crypto.SHA1: true, crypto.RIPEMD160: true, crypto.SHA224: true,
 		},

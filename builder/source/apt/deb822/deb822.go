@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // ErrSyntax is wrapped by every error about the text itself.
@@ -102,8 +103,10 @@ func (r *Reader) readLine() ([]byte, error) {
 
 // add appends one line to the paragraph.
 func (r *Reader) add(line []byte) error {
-	if i := bytes.IndexFunc(line, isControl); i >= 0 {
-		return fmt.Errorf("control character %q", line[i])
+	for _, c := range line {
+		if isControl(c) {
+			return fmt.Errorf("control character %q", c)
+		}
 	}
 	if len(r.p.text)+len(line) > MaxParagraph {
 		return fmt.Errorf("paragraph of more than %d bytes", MaxParagraph)
@@ -131,7 +134,7 @@ func (p *Paragraph) continueField(line []byte) error {
 // addField adds the field that line begins.
 func (p *Paragraph) addField(line []byte) error {
 	name, value, ok := bytes.Cut(line, []byte(":"))
-	if !ok || len(name) == 0 || name[0] == '-' || bytes.IndexFunc(name, notInName) >= 0 {
+	if !ok || len(name) == 0 || name[0] == '-' || slices.ContainsFunc(name, notInName) {
 		return fmt.Errorf("%.80q is not a field", line)
 	}
 	if len(p.fields) == MaxFields {
@@ -153,7 +156,7 @@ func (p *Paragraph) addField(line []byte) error {
 
 // isControl also holds carriage returns to be no part of a line: no archive
 // writes them, and readers differ in what they take them for.
-func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
+func isControl(c byte) bool { return c < ' ' && c != '\t' || c == 0x7f }
 
 // notInName tells which characters a field's name may not have (Policy 5.1).
-func notInName(c rune) bool { return c <= ' ' || c >= 0x7f }
+func notInName(c byte) bool { return c <= ' ' || c >= 0x7f }
