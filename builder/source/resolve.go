@@ -160,8 +160,15 @@ func (v *resolver) open(ctx context.Context) error {
 		Now:   v.options.Now,
 		Floor: v.options.Floor,
 	}
-	v.index, err = client.Open(ctx, cfg)
-	return err
+	if v.index, err = client.Open(ctx, cfg); err != nil {
+		return err
+	}
+	for _, skipped := range v.index.Skipped() {
+		if v.options.Warn != nil {
+			v.options.Warn(skipped)
+		}
+	}
+	return nil
 }
 
 // configure returns the repositories of the recipe.

@@ -64,6 +64,9 @@ type Options struct {
 	// Progress, where not nil, is told how many bytes of a download are there.
 	// The number may go back. Calls never overlap.
 	Progress func(name string, done, total int64)
+	// Warn, where not nil, is told what went wrong without stopping the work:
+	// a mirror that was passed over.
+	Warn func(error)
 	// Machine is the root folder of the machine whose apt configuration
 	// counts; empty means "/".
 	Machine string

@@ -247,7 +247,9 @@ func TestLayer(t *testing.T) {
 		func() error { return os.Remove(blob) },
 		func() error { return os.Truncate(note, 0) },
 		func() error { return os.WriteFile(note, []byte(`{"size":1,"sha256":"00"}`), 0o600) },
-		func() error { return os.WriteFile(note, []byte(`{"size":9,"sha256":"`+bodyRef.SHA256.String()+`"}`), 0o600) },
+		func() error {
+			return os.WriteFile(note, []byte(`{"size":9,"sha256":"`+bodyRef.SHA256.String()+`"}`), 0o600)
+		},
 		func() error { return os.Remove(note) },
 	} {
 		if err := damage(); err != nil {
