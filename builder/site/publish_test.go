@@ -1,0 +1,357 @@
+package site
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/farboot/farboot/builder/keys"
+	"github.com/farboot/farboot/builder/leak"
+	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/trust"
+)
+
+// project is a desk with keys, two files to publish and a place for the site.
+type project struct {
+	dir     string
+	secrets string
+	options PublishOptions
+}
+
+func newProject(t testing.TB) *project {
+	t.Helper()
+	dir := t.TempDir()
+	p := &project{dir: dir, secrets: filepath.Join(dir, "secret")}
+	now := time.Now().Truncate(time.Second)
+	set := p.keys(t, "keys", "demo", now)
+	kernel := p.file(t, "kernel", bytes.Repeat([]byte("kernel"), 100_000))
+	initrd := p.file(t, "initrd", []byte("initrd"))
+	p.options = PublishOptions{
+		Dir: filepath.Join(dir, "site"), Keys: set, Sign: set.Signer(p.secrets, nil, now),
+		Arch: "amd64", Channel: "stable", Valid: 30 * 24 * time.Hour, Now: now,
+		Entries: map[string]Entry{
+			"installer": {Title: "Debian installer", Kernel: kernel, Initrd: []File{initrd, kernel}, Cmdline: "quiet"},
+		},
+		Default: []string{"installer"},
+	}
+	return p
+}
+
+// keys makes a keys folder.
+func (p *project) keys(t testing.TB, name, product string, now time.Time) *keys.Set {
+	t.Helper()
+	dir := filepath.Join(p.dir, name)
+	if _, err := keys.Init(keys.InitOptions{Dir: dir, Secrets: p.secrets, Product: product, Now: now}); err != nil {
+		t.Fatal(err)
+	}
+	set, err := keys.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// file makes a file to publish.
+func (p *project) file(t testing.TB, name string, data []byte) File {
+	t.Helper()
+	name = filepath.Join(p.dir, name)
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return File{name, object.OfBytes(data)}
+}
+
+func (p *project) publish(t testing.TB) Result {
+	t.Helper()
+	res, err := Publish(t.Context(), p.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+// offers fails unless the site, read as a machine would, has the given version
+// and every object of it.
+func (p *project) offers(t testing.TB, version int64) {
+	t.Helper()
+	m, err := Open(p.options.Dir, p.options.Keys.Store, time.Now())
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if m.Version != version {
+		t.Errorf("site has version %d, want %d", m.Version, version)
+	}
+	for _, ref := range refs(m) {
+		if err := verify(t.Context(), filepath.Join(p.options.Dir, ref.Path()), ref); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestPublish(t *testing.T) {
+	p := newProject(t)
+	res := p.publish(t)
+	if res.Version != 1 || res.Objects != 2 || res.Added != 2 || res.Bytes != 600_006 || len(res.Signers) != 1 {
+		t.Errorf("first result %+v", res)
+	}
+	p.offers(t, 1)
+	p.options.Now = p.options.Now.Add(time.Second)
+	again := p.publish(t)
+	if again.Version != 2 || again.Added != 0 || !again.Expires.After(res.Expires) {
+		t.Errorf("second result %+v after %+v", again, res)
+	}
+	p.offers(t, 2)
+
+	doc := p.options.Keys.Newest()
+	store, err := trust.Anchor(p.read(t, "trust/1.json"), p.read(t, "trust/1.json.sig"))
+	if err != nil || store.Statement().Version != doc.Version {
+		t.Errorf("published statement: %v", err)
+	}
+	want := map[string]bool{"trust/1.json": true, "trust/1.json.sig": true, "manifest.json": true, "manifest.json.sig": true}
+	for _, f := range p.options.Entries["installer"].Initrd {
+		want[f.Ref.Path()] = true
+	}
+	for name, mode := range p.list(t) {
+		if !want[name] {
+			t.Errorf("site holds %s", name)
+		}
+		if mode != 0o644 {
+			t.Errorf("%s: mode %v, want 0644", name, mode)
+		}
+		delete(want, name)
+	}
+	if len(want) > 0 {
+		t.Errorf("site lacks %v", want)
+	}
+}
+
+func (p *project) read(t testing.TB, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(p.options.Dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// list returns every file of the site with its mode.
+func (p *project) list(t testing.TB) map[string]fs.FileMode {
+	t.Helper()
+	all := map[string]fs.FileMode{}
+	err := filepath.WalkDir(p.options.Dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		rel, _ := filepath.Rel(p.options.Dir, name)
+		all[rel] = info.Mode()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestPublishKeepsOldObjects(t *testing.T) {
+	p := newProject(t)
+	p.publish(t)
+	e := p.options.Entries["installer"]
+	old := e.Initrd[0]
+	e.Initrd = []File{p.file(t, "initrd2", []byte("new initrd"))}
+	p.options.Entries["installer"] = e
+	if res := p.publish(t); res.Added != 1 {
+		t.Errorf("result %+v, want one object added", res)
+	}
+	if _, err := os.Stat(filepath.Join(p.options.Dir, old.Ref.Path())); err != nil {
+		t.Errorf("old object: %v", err)
+	}
+	p.offers(t, 2)
+}
+
+func TestPublishRepairsObjects(t *testing.T) {
+	p := newProject(t)
+	p.publish(t)
+	kernel := filepath.Join(p.options.Dir, p.options.Entries["installer"].Kernel.Ref.Path())
+	for name, damage := range map[string]func() error{
+		"flipped": func() error { return os.WriteFile(kernel, bytes.Repeat([]byte("Kernel"), 100_000), 0o644) },
+		"cut":     func() error { return os.Truncate(kernel, 7) },
+		"removed": func() error { return os.Remove(kernel) },
+	} {
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		if res := p.publish(t); res.Added != 1 {
+			t.Errorf("%s: result %+v, want one object added", name, res)
+		}
+	}
+	p.offers(t, 4)
+}
+
+// TestPublishRefuses: after each refusal the site is what it was.
+func TestPublishRefuses(t *testing.T) {
+	secret := []byte("-----BEGIN PRIVATE KEY-----\n" + strings.Repeat("A", 64) + "\n-----END PRIVATE KEY-----\n")
+	for name, c := range map[string]struct {
+		class error
+		says  string
+		spoil func(t *testing.T, p *project, e *Entry)
+	}{
+		"wrong hash":  {object.ErrMismatch, "kernel", func(t *testing.T, p *project, e *Entry) { e.Kernel.SHA256[0]++ }},
+		"wrong size":  {object.ErrMismatch, "kernel", func(t *testing.T, p *project, e *Entry) { e.Kernel.Size++ }},
+		"no file":     {fs.ErrNotExist, "kernel", func(t *testing.T, p *project, e *Entry) { os.Remove(e.Kernel.Path); e.Kernel.SHA256[0]++ }},
+		"secret key":  {leak.ErrSecret, "PRIVATE KEY", func(t *testing.T, p *project, e *Entry) { e.Kernel = p.file(t, "key", secret) }},
+		"bad cmdline": {manifest.ErrMalformed, "command line", func(t *testing.T, p *project, e *Entry) { e.Cmdline = "a\nb" }},
+		"bad title":   {manifest.ErrMalformed, "title", func(t *testing.T, p *project, e *Entry) { e.Title = "" }},
+		"bad default": {manifest.ErrMalformed, "no entry", func(t *testing.T, p *project, e *Entry) { p.options.Default = []string{"x"} }},
+		"no validity": {manifest.ErrMalformed, "expiry", func(t *testing.T, p *project, e *Entry) { p.options.Valid = 0 }},
+		"product":     {nil, "are for", func(t *testing.T, p *project, e *Entry) { p.options.Product = "other" }},
+		"channel":     {ErrForeign, "channel", func(t *testing.T, p *project, e *Entry) { p.options.Channel = "beta" }},
+		"clock back":  {nil, "set the clock", func(t *testing.T, p *project, e *Entry) { p.options.Now = p.options.Now.Add(-time.Minute) }},
+		"clock ahead": {nil, "expired", func(t *testing.T, p *project, e *Entry) { p.options.Now = p.options.Now.AddDate(9, 0, 0) }},
+		"no signature": {trust.ErrUntrusted, "not signed", func(t *testing.T, p *project, e *Entry) {
+			p.options.Sign = func(trust.Purpose, []byte) ([]byte, error) { return nil, nil }
+		}},
+		"signer fails": {context.Canceled, "sign", func(t *testing.T, p *project, e *Entry) {
+			p.options.Sign = func(trust.Purpose, []byte) ([]byte, error) { return nil, context.Canceled }
+		}},
+		"wrong purpose": {trust.ErrUntrusted, "refuse", func(t *testing.T, p *project, e *Entry) {
+			sign := p.options.Sign
+			p.options.Sign = func(_ trust.Purpose, d []byte) ([]byte, error) { return sign(trust.PurposeStatement, d) }
+		}},
+		"other keys": {ErrForeign, "unknown key", func(t *testing.T, p *project, e *Entry) {
+			p.options.Keys = p.keys(t, "keys2", "demo", p.options.Now)
+			p.options.Sign = p.options.Keys.Signer(p.secrets, nil, p.options.Now)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newProject(t)
+			p.publish(t)
+			before, good := p.snapshot(t), *p
+			e := p.options.Entries["installer"]
+			c.spoil(t, p, &e)
+			p.options.Entries["installer"] = e
+			_, err := Publish(t.Context(), p.options)
+			if err == nil || c.class != nil && !errors.Is(err, c.class) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("Publish = %v, want %v that says %q", err, c.class, c.says)
+			}
+			if after := p.snapshot(t); after != before {
+				t.Errorf("the site has changed:\n%s\n%s", before, after)
+			}
+			p.options.Keys = good.options.Keys
+			p.offers(t, 1)
+		})
+	}
+}
+
+// snapshot returns names and content of all files of the site.
+func (p *project) snapshot(t testing.TB) string {
+	t.Helper()
+	var b strings.Builder
+	err := fs.WalkDir(os.DirFS(p.options.Dir), ".", func(name string, d fs.DirEntry, err error) error {
+		b.WriteString(name + "\n")
+		if err == nil && !d.IsDir() {
+			b.WriteString(object.OfBytes(p.read(t, name)).String() + "\n")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestPublishOverForeign: what cannot be verified is not written over.
+func TestPublishOverForeign(t *testing.T) {
+	for name, spoil := range map[string]func(dir string) error{
+		"unsigned": func(dir string) error { return os.Remove(filepath.Join(dir, "manifest.json.sig")) },
+		"edited": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "manifest.json"), []byte("{}"), 0o644)
+		},
+		"huge": func(dir string) error { return os.Truncate(filepath.Join(dir, "manifest.json"), 2<<20) },
+		"other statement": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "trust/1.json"), []byte("{}"), 0o644)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newProject(t)
+			p.publish(t)
+			if err := spoil(p.options.Dir); err != nil {
+				t.Fatal(err)
+			}
+			before := p.snapshot(t)
+			if _, err := Publish(t.Context(), p.options); !errors.Is(err, ErrForeign) {
+				t.Errorf("Publish = %v, want ErrForeign", err)
+			}
+			if p.snapshot(t) != before {
+				t.Error("the site has changed")
+			}
+		})
+	}
+}
+
+// TestSwap: between all steps of a replacement, and when one is the last, the
+// site is whole and the next publication goes on from it.
+func TestSwap(t *testing.T) {
+	for stop := range 4 {
+		p := newProject(t)
+		p.publish(t)
+		run := &publication{PublishOptions: p.options, store: p.options.Keys.Store}
+		for _, step := range []func() error{run.begin, run.describe, run.sign, func() error { return run.objects(t.Context()) }} {
+			if err := step(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		steps := run.swap()
+		if len(steps) != 3 {
+			t.Fatalf("%d steps, the test knows 3", len(steps))
+		}
+		for _, step := range steps[:stop] {
+			if err := step(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		version := int64(1)
+		if stop >= 2 {
+			version = 2
+		}
+		p.offers(t, version)
+		if res := p.publish(t); res.Version != version+1 {
+			t.Errorf("stopped after %d steps: next version is %d, want %d", stop, res.Version, version+1)
+		}
+		p.offers(t, version+1)
+	}
+}
+
+func TestPublishOneAtATime(t *testing.T) {
+	p := newProject(t)
+	p.publish(t)
+	sign := p.options.Sign
+	p.options.Sign = func(purpose trust.Purpose, data []byte) ([]byte, error) {
+		if _, err := Publish(t.Context(), p.options); err == nil || !strings.Contains(err.Error(), "another publication") {
+			t.Errorf("a second Publish: %v", err)
+		}
+		return sign(purpose, data)
+	}
+	p.publish(t)
+	p.offers(t, 2)
+}
+
+func TestPublishCancelled(t *testing.T) {
+	p := newProject(t)
+	p.publish(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	sign := p.options.Sign
+	p.options.Sign = func(purpose trust.Purpose, data []byte) ([]byte, error) { cancel(); return sign(purpose, data) }
+	if _, err := Publish(ctx, p.options); !errors.Is(err, context.Canceled) {
+		t.Errorf("Publish = %v, want context.Canceled", err)
+	}
+	p.offers(t, 1)
+}
