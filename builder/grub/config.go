@@ -5,109 +5,159 @@ import (
 	"strings"
 )
 
-// Config returns grub.cfg for a menu, for BIOS, UEFI and network alike.
+// The script around the menu's own text. GRUB's parser reads it under BIOS and
+// UEFI alike; what runs under BIOS has to be in [MenuModules].
+const (
+	// header says what happens when an entry does not start. Left to itself,
+	// GRUB would boot a kernel whose initrd it could not read, or sit in its
+	// menu for ever.
+	header = `# Written by farboot.
+function failed {
+	echo 'This entry did not start. The machine restarts in 10 seconds.'
+	sleep 10
+	reboot
+}
+`
+	// serialBlock shows the menu on one serial port as well. Where the port is
+	// missing GRUB's serial command fails and nothing changes. The terminal
+	// called "serial" is the port that was set up last.
+	serialBlock = `if serial --port=%s --speed=%s --word=%s --parity=%s --stop=1; then
+	terminal_input --append serial
+	terminal_output --append serial
+fi
+`
+	// search asks the device that GRUB was started from before all others: a
+	// dying disk can take minutes to answer.
+	search = "search --no-floppy --file --set=root --hint=%s %s"
+)
+
+// Config returns grub.cfg for a menu. All paths are meant on the device that
+// grub.cfg was read from: [EarlyConfig] and [StubConfig] see to that.
 func Config(m Menu) (string, error) {
 	if err := m.Validate(); err != nil {
 		return "", err
 	}
-	var b script
-	b.line("# Written by farboot.")
-	if m.Marker != "" {
-		b.command(0, "search", "--no-floppy", "--file", "--set=root", m.Marker)
-	}
-	b.serial(m.Consoles)
-	b.line("set default=0")
-	b.line("set timeout=%d", m.Timeout)
-	for _, e := range m.Entries {
-		b.entry(e)
-	}
-	return b.text.String(), b.err
-}
-
-// StubConfig returns the grub.cfg of the EFI system partition, where Debian's
-// signed GRUB looks when it was started from a stick: it finds the medium by
-// its marker and goes on with the grub.cfg there.
-func StubConfig(marker, prefix string) (string, error) {
-	early, err := EarlyConfig(marker, prefix)
+	ports, err := serialPorts(m.Consoles)
 	if err != nil {
 		return "", err
 	}
-	return "# Written by farboot.\n" + early + "configfile $prefix/grub.cfg\n", nil
+	var b strings.Builder
+	b.WriteString(header)
+	for _, p := range ports {
+		fmt.Fprintf(&b, serialBlock, p.address, p.speed, p.word, p.parity)
+	}
+	fmt.Fprintf(&b, "set default=0\nset timeout=%d\n", m.Timeout)
+	for _, e := range m.Entries {
+		text, err := e.script()
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(text)
+	}
+	return b.String(), nil
 }
 
-// EarlyConfig returns the configuration that is embedded in a core image: GRUB
-// starts from whatever device the BIOS named and finds the medium by its
-// marker. It is read by the rescue parser, which knows no "if".
+// script returns the entry's part of grub.cfg. "--" keeps a title that starts
+// with a dash from being an option.
+func (e Entry) script() (string, error) {
+	words, err := cmdlineWords(e.Linux.Cmdline)
+	if err != nil {
+		return "", err
+	}
+	title, err := Quote(e.Title)
+	if err != nil {
+		return "", err
+	}
+	linux, err := quoteAll(append([]string{e.Linux.Kernel}, words...))
+	if err != nil {
+		return "", err
+	}
+	initrd, err := quoteAll(e.Linux.Initrds)
+	if err != nil {
+		return "", err
+	}
+	lines := []string{"boot"}
+	if initrd != "" {
+		lines = guard("initrd "+initrd, lines)
+	}
+	lines = append(guard("linux "+linux, lines), "failed")
+	lines = wrap("menuentry -- "+title+" {", lines, "}")
+	if e.Platform != Any {
+		lines = guard(fmt.Sprintf(`[ "$grub_platform" = %s ]`, e.Platform), lines)
+	}
+	return strings.Join(lines, "\n") + "\n", nil
+}
+
+// guard returns lines that run only where a command succeeds.
+func guard(command string, lines []string) []string {
+	return wrap("if "+command+"; then", lines, "fi")
+}
+
+// wrap indents lines between an opening and a closing one.
+func wrap(open string, lines []string, end string) []string {
+	out := []string{open}
+	for _, l := range lines {
+		out = append(out, "\t"+l)
+	}
+	return append(out, end)
+}
+
+// quoteAll quotes words and joins them with blanks.
+func quoteAll(words []string) (string, error) {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		q, err := Quote(w)
+		if err != nil {
+			return "", err
+		}
+		quoted[i] = q
+	}
+	return strings.Join(quoted, " "), nil
+}
+
+// EarlyConfig returns the configuration to embed in a core image: it finds the
+// medium by its marker ("/boot/<build-id>") and sets where grub.cfg lies on it.
+// GRUB's rescue parser reads it, which knows no "if".
 func EarlyConfig(marker, prefix string) (string, error) {
 	for _, p := range []string{marker, prefix} {
 		if err := checkPath("path", p); err != nil {
 			return "", fmt.Errorf("grub: %w", err)
 		}
 	}
-	return fmt.Sprintf("search --no-floppy --file --set=root %s\nset prefix=($root)%s\n", marker, prefix), nil
+	return fmt.Sprintf(search+"\nset prefix=($root)%s\n", "$root", marker, prefix), nil
 }
 
-// script collects lines and the first error.
-type script struct {
-	text strings.Builder
-	err  error
-}
-
-func (b *script) line(format string, args ...any) {
-	fmt.Fprintf(&b.text, format+"\n", args...)
-}
-
-// command writes a command whose arguments are data. Options and plain words
-// stay as they are.
-func (b *script) command(indent int, name string, args ...string) {
-	words := []string{name}
-	for _, a := range args {
-		q, err := Quote(a)
-		if err != nil && b.err == nil {
-			b.err = err
+// StubConfig returns the grub.cfg of the EFI system partition, where Debian's
+// signed GRUB looks first when it was started from a stick. It finds the medium
+// by its marker, on the same disk if it is there, and goes on with the grub.cfg
+// in prefix. When there is no such medium the machine restarts: the stub must
+// not go on with itself for ever.
+func StubConfig(marker, prefix string) (string, error) {
+	for _, p := range []string{marker, prefix} {
+		if err := checkPath("path", p); err != nil {
+			return "", fmt.Errorf("grub: %w", err)
 		}
-		words = append(words, q)
 	}
-	b.line("%s%s", strings.Repeat("\t", indent), strings.Join(words, " "))
+	return fmt.Sprintf(`# Written by farboot.
+regexp --set=1:disk '^([^,]+),' "$root"
+if `+search+`; then
+	set prefix=($root)%s
+	configfile "$prefix/grub.cfg"
+fi
+echo 'The medium was not found. The machine restarts in 10 seconds.'
+sleep 10
+reboot
+`, `"$disk"`, marker, prefix), nil
 }
 
-// serial brings the menu to the serial consoles. A port that is not there makes
-// GRUB's serial command fail, and then nothing changes. The terminal "serial"
-// is the port that was set up last.
-func (b *script) serial(consoles []string) {
-	ports, err := serialPorts(consoles)
-	if err != nil && b.err == nil {
-		b.err = err
-	}
-	for _, p := range ports {
-		b.line("if serial --port=%s --speed=%s --word=%s --parity=%s --stop=1; then", p.address, p.speed, p.word, p.parity)
-		b.line("\tterminal_input --append serial")
-		b.line("\tterminal_output --append serial")
-		b.line("fi")
-	}
-}
-
-// entry writes one menu entry. "--" keeps a title that starts with a dash from
-// being an option.
-func (b *script) entry(e Entry) {
-	if e.Platform != Any {
-		b.line(`if [ "$grub_platform" = %s ]; then`, e.Platform)
-	}
-	title, err := Quote(e.Title)
-	if err != nil && b.err == nil {
-		b.err = err
-	}
-	words, err := cmdlineWords(e.Linux.Cmdline)
-	if err != nil && b.err == nil {
-		b.err = err
-	}
-	b.line("menuentry -- %s {", title)
-	b.command(1, "linux", append([]string{e.Linux.Kernel}, words...)...)
-	if len(e.Linux.Initrds) > 0 {
-		b.command(1, "initrd", e.Linux.Initrds...)
-	}
-	b.line("}")
-	if e.Platform != Any {
-		b.line("fi")
+// MenuModules returns the modules that a core image needs to run [EarlyConfig]
+// and [Config] from an ISO, so that no file of grub-pc-bin has to lie on the
+// medium; ls is there for whoever has to find out why one does not start.
+func MenuModules() []string {
+	return []string{
+		"biosdisk", "part_gpt", "part_msdos", "iso9660",
+		"search", "search_fs_file", "normal", "test",
+		"serial", "terminal", "linux", "boot",
+		"echo", "sleep", "reboot", "ls",
 	}
 }

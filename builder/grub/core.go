@@ -65,6 +65,10 @@ func Core(src fs.FS, c CoreConfig) ([]byte, error) {
 	if err := checkVersion(src); err != nil {
 		return nil, err
 	}
+	boot, err := readBootCode(src)
+	if err != nil {
+		return nil, err
+	}
 	payload, err := buildPayload(src, c)
 	if err != nil {
 		return nil, err
@@ -73,11 +77,7 @@ func Core(src fs.FS, c CoreConfig) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("grub: compressing the core image: %w", err)
 	}
-	boot, err := bootCode(src, len(packed), len(payload))
-	if err != nil {
-		return nil, err
-	}
-	return append(boot, packed...), nil
+	return boot.assemble(packed, len(payload))
 }
 
 // knownVersion is what this package was checked against. Other versions may lay
@@ -119,32 +119,39 @@ func compress(payload []byte) ([]byte, error) {
 	return out.Bytes()[lzmaHeader:], nil
 }
 
-// bootCode returns what stands before the packed payload: cdboot.img,
-// diskboot.img and lzma_decompress.img, with their fields filled in.
-func bootCode(src fs.FS, packed, payload int) ([]byte, error) {
-	cdboot, err := readSized(src, "cdboot.img", DiskbootOffset)
-	if err != nil {
-		return nil, err
+// bootCode is what stands before the packed payload.
+type bootCode struct {
+	cdboot, diskboot, decompressor []byte
+}
+
+// readBootCode reads the three images after a look at their sizes and preset
+// fields.
+func readBootCode(src fs.FS) (b bootCode, err error) {
+	if b.cdboot, err = readSized(src, "cdboot.img", DiskbootOffset); err != nil {
+		return b, err
 	}
-	diskboot, err := readSized(src, "diskboot.img", sectorSize)
-	if err != nil {
-		return nil, err
+	if b.diskboot, err = readSized(src, "diskboot.img", sectorSize); err != nil {
+		return b, err
 	}
-	if got := binary.LittleEndian.Uint16(diskboot[blockSegmentAt:]); got != blockSegment {
-		return nil, fmt.Errorf("grub: diskboot.img: loads to segment %#x, want %#x", got, blockSegment)
+	if got := binary.LittleEndian.Uint16(b.diskboot[blockSegmentAt:]); got != blockSegment {
+		return b, fmt.Errorf("grub: diskboot.img: loads to segment %#x, want %#x", got, blockSegment)
 	}
-	decompressor, err := readDecompressor(src)
-	if err != nil {
-		return nil, err
-	}
-	core := len(decompressor) + packed
+	b.decompressor, err = readDecompressor(src)
+	return b, err
+}
+
+// assemble fills in the fields that depend on the packed payload and joins all.
+// size is the payload's length before packing.
+func (b bootCode) assemble(packed []byte, size int) ([]byte, error) {
+	core := len(b.decompressor) + len(packed)
 	if core > MaxCore {
 		return nil, fmt.Errorf("grub: core image has %d bytes, at most %d can be loaded: take fewer modules", core, MaxCore)
 	}
-	binary.LittleEndian.PutUint32(decompressor[compressedAt:], uint32(packed))
-	binary.LittleEndian.PutUint32(decompressor[uncompressedAt:], uint32(payload))
-	binary.LittleEndian.PutUint16(diskboot[blockLengthAt:], uint16((core+sectorSize-1)/sectorSize))
-	return bytes.Join([][]byte{cdboot, diskboot, decompressor}, nil), nil
+	le := binary.LittleEndian
+	le.PutUint32(b.decompressor[compressedAt:], uint32(len(packed)))
+	le.PutUint32(b.decompressor[uncompressedAt:], uint32(size))
+	le.PutUint16(b.diskboot[blockLengthAt:], uint16((core+sectorSize-1)/sectorSize))
+	return bytes.Join([][]byte{b.cdboot, b.diskboot, b.decompressor, packed}, nil), nil
 }
 
 // readDecompressor returns lzma_decompress.img after a look at its fields.

@@ -2,9 +2,11 @@ package grub_test
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,7 +40,7 @@ func tool(t testing.TB, name, debianPackage string) string {
 	return path
 }
 
-var menuModules = strings.Fields("biosdisk iso9660 part_msdos part_gpt search search_fs_file normal linux configfile echo serial terminal test sleep ls cat reboot halt minicmd")
+var menuModules = append(grub.MenuModules(), "configfile", "cat", "halt", "minicmd")
 
 var coreCases = map[string]grub.CoreConfig{
 	"menu": {
@@ -141,4 +143,89 @@ func unpack(t *testing.T, image []byte) []byte {
 		t.Fatalf("payload has %d bytes, its field says %d", len(payload), size)
 	}
 	return payload
+}
+
+// TestCoreRefuses alters one thing each in the files of grub-pc-bin.
+func TestCoreRefuses(t *testing.T) {
+	files := grubFiles(t)
+	menu := grub.CoreConfig{Modules: []string{"normal"}, Prefix: "/boot/grub"}
+	for name, c := range map[string]struct {
+		file   string
+		alter  func([]byte) []byte // nil removes the file
+		config grub.CoreConfig
+		want   string
+	}{
+		"GRUB 2.12":           {"modinfo.sh", replace(`grub_version="2.06"`, `grub_version="2.12"`), menu, "only GRUB 2.06"},
+		"version unknown":     {"modinfo.sh", nil, menu, "modinfo.sh"},
+		"kernel missing":      {"kernel.img", nil, menu, "kernel.img"},
+		"kernel cut":          {"kernel.img", cut(1000), menu, "kernel.img"},
+		"kernel of 64 bits":   {"kernel.img", func(b []byte) []byte { b[18] = byte(elf.EM_X86_64); return b }, menu, "want 32 bit x86"},
+		"kernel elsewhere":    {"kernel.img", setU32(0x754c+40+12, 0x8000), menu, "section .text"},
+		"kernel beyond limit": {"kernel.img", setU32(0x754c+4*40+20, 0x60000), menu, "section .bss"},
+		"decompressor cut":    {"lzma_decompress.img", cut(100), menu, "lzma_decompress.img"},
+		"decompressor large":  {"lzma_decompress.img", func(b []byte) []byte { return append(b, make([]byte, 1000)...) }, menu, "lzma_decompress.img"},
+		"decompressor used":   {"lzma_decompress.img", setU32(8, 1), menu, "fields"},
+		"cdboot cut":          {"cdboot.img", cut(512), menu, "cdboot.img"},
+		"diskboot elsewhere":  {"diskboot.img", setU32(0x1fc, 0x09200000), menu, "segment"},
+		"module missing":      {"boot.mod", nil, menu, "boot.mod"},
+		"moddep missing":      {"moddep.lst", nil, menu, "moddep.lst"},
+		"module in a circle":  {"moddep.lst", replace("\nboot:", "\nboot: normal"), menu, "needs itself"},
+		"module unknown":      {"moddep.lst", keep, grub.CoreConfig{Modules: []string{"nmrl"}, Prefix: "/"}, `no module "nmrl"`},
+		"module path":         {"moddep.lst", keep, grub.CoreConfig{Modules: []string{"../x"}, Prefix: "/"}, `no module "../x"`},
+		"prefix relative":     {"moddep.lst", keep, grub.CoreConfig{Prefix: "boot"}, "prefix"},
+		"NUL in config":       {"moddep.lst", keep, grub.CoreConfig{Prefix: "/", Config: "a\x00b"}, "NUL"},
+		"module too large":    {"normal.mod", func([]byte) []byte { return noise(600_000) }, menu, "at most 454656 can be loaded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := overlay{files, c.file, nil}
+			if c.alter != nil {
+				data, err := fs.ReadFile(files, c.file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				src.data = c.alter(data)
+			}
+			_, err := grub.Core(src, c.config)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want one with %q", err, c.want)
+			}
+		})
+	}
+}
+
+// overlay is a file system with one file replaced, or gone where data is nil.
+type overlay struct {
+	fs.FS
+	name string
+	data []byte
+}
+
+func (o overlay) ReadFile(name string) ([]byte, error) {
+	switch {
+	case name != o.name:
+		return fs.ReadFile(o.FS, name)
+	case o.data == nil:
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	default:
+		return bytes.Clone(o.data), nil
+	}
+}
+
+func replace(old, with string) func([]byte) []byte {
+	return func(b []byte) []byte { return bytes.Replace(b, []byte(old), []byte(with), 1) }
+}
+
+func keep(b []byte) []byte { return b }
+
+func cut(size int) func([]byte) []byte { return func(b []byte) []byte { return b[:size] } }
+
+func setU32(at int, v uint32) func([]byte) []byte {
+	return func(b []byte) []byte { binary.LittleEndian.PutUint32(b[at:], v); return b }
+}
+
+// noise returns bytes that do not compress.
+func noise(size int) []byte {
+	b := make([]byte, size)
+	rand.NewChaCha8([32]byte{}).Read(b)
+	return b
 }

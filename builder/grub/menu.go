@@ -12,12 +12,9 @@ import (
 // Menu is what the bootloader shows. The same Menu serves BIOS and UEFI, disc
 // and network; package netboot writes it for iPXE.
 type Menu struct {
-	// Marker is the file by which GRUB finds the medium among all disks:
-	// "/boot/<build-id>". Empty means that the files lie where GRUB came from,
-	// as they do on a TFTP server.
-	Marker string
 	// Timeout is how long the menu waits, in seconds; 0 starts the first entry
-	// at once.
+	// at once. A key stops the clock, and noise on a serial line passes for a
+	// key: where nobody will ever choose, 0 is right.
 	Timeout int
 	// Consoles are the kernel's console= values ("tty0", "ttyS1,57600n8"). The
 	// menu appears on the screen and on the last serial port among them that
@@ -54,12 +51,12 @@ type Linux struct {
 	Cmdline string
 }
 
-// Limits of a Menu. They keep a menu on one screen and grub.cfg far from the
-// size (64 KiB) at which GRUB's parser was seen to be slow.
+// Limits of a Menu.
 const (
-	maxTimeout = 3600 // seconds
-	maxEntries = 64
-	maxInitrds = 16
+	maxTimeout = 3600 // seconds; more is a typing mistake
+	maxEntries = 64   // more than four screens of a serial console
+	maxInitrds = 16   // far more than layers there are
+	maxPath    = 255  // bytes
 	// maxLine is what is left for arguments on an x86 kernel's command line
 	// (setup header field cmdline_size), with GRUB's prefix counted in. GRUB
 	// drops what is beyond it without a word.
@@ -71,13 +68,8 @@ const (
 // ISO 9660.
 var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9][A-Za-z0-9._+-]*)+$`)
 
-// Validate tells what is wrong with a menu. Config calls it.
+// Validate tells what is wrong with a menu. [Config] calls it.
 func (m Menu) Validate() error {
-	if m.Marker != "" {
-		if err := checkPath("marker", m.Marker); err != nil {
-			return err
-		}
-	}
 	if m.Timeout < 0 || m.Timeout > maxTimeout {
 		return fmt.Errorf("menu: timeout %d: want 0 to %d seconds", m.Timeout, maxTimeout)
 	}
@@ -131,7 +123,7 @@ func (l Linux) checkCmdline() error {
 }
 
 func checkPath(what, p string) error {
-	if !plainPath.MatchString(p) || len(p) > 255 {
+	if !plainPath.MatchString(p) || len(p) > maxPath {
 		return fmt.Errorf("%s %q: want an absolute path of letters, digits and '.', '_', '+', '-'", what, strings.ToValidUTF8(p, "?"))
 	}
 	return nil
