@@ -35,7 +35,8 @@ func run(ctx context.Context, _ []string, _ io.Reader, _, stderr io.Writer) erro
 	if os.Getpid() != 1 {
 		return errors.New("this is /init of a boot medium and runs as PID 1 only")
 	}
-	signal.Ignore() // nobody but the kernel may end PID 1
+	// Nobody ends PID 1. Not all signals are ignored: SIGURG is the Go scheduler's.
+	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGTERM)
 	if err := hardware.Mount(); err != nil {
 		fmt.Fprintln(stderr, "agent:", err) // there are no consoles without sysfs
 	}

@@ -54,9 +54,14 @@ func Mount() error {
 
 // RebootOnPanic makes the kernel reboot so long after a panic, and so after the
 // death of PID 1 for reasons that no Go code can catch: a fatal error of the
-// runtime, or a kill for want of memory. Without it the machine would stand still.
+// runtime, or a kill for want of memory. Without it the machine would stand
+// still. A time that the command line chose (panic=) stays.
 func RebootOnPanic(after time.Duration) error {
-	return os.WriteFile("/proc/sys/kernel/panic", fmt.Appendf(nil, "%d\n", int(after.Seconds())), 0)
+	const name = "/proc/sys/kernel/panic"
+	if chosen, err := os.ReadFile(name); err != nil || strings.TrimSpace(string(chosen)) != "0" {
+		return err
+	}
+	return os.WriteFile(name, fmt.Appendf(nil, "%d\n", int(after.Seconds())), 0)
 }
 
 // Release returns the version of the running kernel, "6.1.0-56-amd64".
