@@ -311,6 +311,8 @@ func TestNextNetwork(t *testing.T) {
 func TestExecuteFails(t *testing.T) {
 	l := newLab(t)
 	l.stopOn = "never"
+	l.manifest.Entries["second"] = manifest.Entry{Title: "Second", Linux: &manifest.Linux{Kernel: object.OfBytes(second)}}
+	l.manifest.Default = []string{"installer", "second"}
 	l.execute = func() error {
 		if l.executed == 1 {
 			return fmt.Errorf("%w: busy", handover.ErrRefused)
@@ -324,7 +326,7 @@ func TestExecuteFails(t *testing.T) {
 	if l.executed != 2 || l.opened != 2 || l.quiet != 2 {
 		t.Errorf("started %d times in %d rounds", l.executed, l.opened)
 	}
-	if len(l.said("installer: [kexec-refused] ")) != 1 {
+	if len(l.said("installer: [kexec-refused] ")) != 1 || len(l.said("handing over: installer")) != 2 {
 		t.Errorf("log:\n%s", strings.Join(l.lines, "\n"))
 	}
 }

@@ -201,6 +201,10 @@ func TestScan(t *testing.T) {
 		t.Errorf("logged: %s", diff)
 	}
 
+	if again := l.fresh(); len(again) != 0 {
+		t.Errorf("a second look finds %q new", again)
+	}
+
 	// An USB port's first guest has its driver; the second one needs one.
 	const port = "bus/usb/devices/1-1:1.0/modalias"
 	m.inserted, log = nil, nil
