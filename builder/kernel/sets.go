@@ -49,68 +49,131 @@ func companions() map[string]string {
 
 // sets is the table of all sets. Modules that they depend on come by themselves.
 func sets() []set {
-	pcCard := func(names ...string) []line {
-		var lines []line
-		for _, n := range names {
-			lines = append(lines, line{"drivers/net/ethernet/" + n, "16-bit PC Card: no machine with a 64-bit processor boots from one"})
-		}
-		return lines
-	}
-	usbHosts := []line{
-		{"drivers/usb/host", "EHCI, OHCI, UHCI and XHCI"},
-	}
-	notUSBHosts := []line{
-		{"drivers/usb/host/sl811-hcd", "embedded boards"},
-		{"drivers/usb/host/sl811_cs", "PC Card"},
-		{"drivers/usb/host/u132-hcd", "a host controller behind USB"},
-	}
 	return []set{
-		{
-			name: base,
-			take: []line{
-				{"drivers/virtio/virtio_pci", "carries every virtio device of QEMU, KVM and clouds"},
-				{"drivers/virtio/virtio_mmio", "the same in microVMs"},
-				{"drivers/char/hw_random", "entropy at boot: without RDRAND the first random byte, and with it DHCP and TLS, waits for minutes; TPMs' generators are built in"},
-				{"drivers/hv/hv_vmbus", "carries every device of Hyper-V and Azure"},
-			},
-		},
-		{
-			name: "net",
-			take: slices.Concat([]line{
-				{"drivers/net/ethernet", "every wired NIC on PCI"},
-				{"drivers/net/phy", "what drives the socket, chosen at run time by its ID"},
-				{"drivers/net/mdio", "the bus to it"},
-				{"drivers/net/pcs", "the part between MAC and PHY in some chips"},
-				{"drivers/net/usb", "USB adapters, in docking stations and on BMCs"},
-				{"drivers/net/virtio_net", "QEMU, KVM, clouds"},
-				{"drivers/net/vmxnet3", "VMware"},
-				{"drivers/net/hyperv", "Hyper-V, Azure"},
-				{"drivers/pci/controller/pci-hyperv", "the NICs that Azure passes through"},
-				{"drivers/net/xen-netfront", "Xen"},
-			}, usbHosts),
-			leave: slices.Concat(notUSBHosts, pcCard("3com/3c574_cs", "3com/3c589_cs", "8390/axnet_cs", "8390/pcnet_cs",
-				"amd/nmclan_cs", "fujitsu/fmvj18x_cs", "smsc/smc91c92_cs", "xircom/xirc2ps_cs"), []line{
-				{"drivers/net/ethernet/broadcom/cnic", "iSCSI and FCoE offload, no network interface"},
-				{"drivers/net/usb/cdc-phonet", "mobile phones"},
-				{"drivers/net/usb/cdc_mbim", "mobile modems"},
-				{"drivers/net/usb/cx82310_eth", "DSL modems"},
-				{"drivers/net/usb/hso", "mobile modems"},
-				{"drivers/net/usb/huawei_cdc_ncm", "mobile modems"},
-				{"drivers/net/usb/ipheth", "mobile phones"},
-				{"drivers/net/usb/kalmia", "mobile modems"},
-				{"drivers/net/usb/lg-vl600", "mobile modems"},
-				{"drivers/net/usb/qmi_wwan", "mobile modems"},
-				{"drivers/net/usb/sierra_net", "mobile modems"},
-			}),
-		},
-		{
-			name: "usb",
-			take: slices.Concat(usbHosts, []line{
-				{"drivers/usb/storage", "sticks and disks, with uas"},
-				{"drivers/hid/usbhid", "keyboards"},
-				{"drivers/hid/hid-generic", "keyboards"},
-			}),
-			leave: notUSBHosts,
-		},
+		{name: base, take: []line{
+			{"drivers/virtio/virtio_pci", "carries every virtio device of QEMU, KVM and clouds"},
+			{"drivers/virtio/virtio_mmio", "the same in microVMs"},
+			{"drivers/hv/hv_vmbus", "carries every device of Hyper-V and Azure"},
+			{"drivers/char/hw_random", "entropy at boot: without RDRAND the first random byte, and with it DHCP and TLS, waits for minutes; the generators of TPMs are built in"},
+		}},
+		netSet(),
+		{name: "storage", take: []line{
+			{"drivers/ata", "SATA and PATA disks, CD drives"},
+			{"drivers/nvme/host", "NVMe, also over fabrics"},
+			{"drivers/pci/controller/vmd", "hides NVMe disks on Intel boards"},
+			{"drivers/scsi", "disks and CDs of every bus; SAS, RAID and Fibre Channel adapters"},
+			{"drivers/message/fusion", "LSI SCSI and SAS adapters; VMware's, too"},
+			{"drivers/block/virtio_blk", "QEMU, KVM, clouds"},
+			{"drivers/block/xen-blkfront", "Xen"},
+			{"drivers/block/loop", "images in files"},
+			{"drivers/block/nbd", "disks over the network"},
+			{"drivers/block/mtip32xx", "Micron PCIe disks"},
+			{"drivers/mmc", "SD cards and soldered eMMC"},
+			{"drivers/ufs", "soldered UFS"},
+			{"drivers/nvdimm", "persistent memory"},
+			{"drivers/md", "RAID, LVM, encryption, verity"},
+			{"arch/x86/crypto/aesni-intel", "what disks are mostly encrypted with"},
+			{"crypto/xts", "the same"},
+			{"crypto/essiv", "the same, older"},
+		}, leave: []line{
+			{"drivers/ata/pata_legacy", "probes ISA ports that other devices may own"},
+			{"drivers/ata/pata_pcmcia", pcCard},
+			{"drivers/scsi/pcmcia", pcCard},
+			{"drivers/scsi/scsi_debug", "a made-up disk for tests"},
+			{"drivers/scsi/qla2xxx/tcm_qla2xxx", "serves disks to others"},
+			{"drivers/md/md-cluster", "needs a cluster's lock manager"},
+		}},
+		{name: "usb", take: []line{
+			{"drivers/usb/host", usbHost},
+			{"drivers/usb/storage", "sticks and disks, with uas"},
+			{"drivers/hid/usbhid", "keyboards"},
+			{"drivers/hid/hid-generic", "keyboards that need nothing special"},
+			{"drivers/hid/hid-apple", "keyboards that hid-generic leaves alone"},
+			{"drivers/hid/hid-cherry", "the same"},
+			{"drivers/hid/hid-chicony", "the same"},
+			{"drivers/hid/hid-holtek-kbd", "the same"},
+			{"drivers/hid/hid-lenovo", "the same"},
+			{"drivers/hid/hid-logitech", "the same"},
+			{"drivers/hid/hid-logitech-dj", "the same, behind a radio receiver"},
+			{"drivers/hid/hid-microsoft", "the same"},
+			{"drivers/hid/hid-hyperv", "keyboard and mouse of Hyper-V"},
+		}, leave: notUSBHosts()},
+		{name: "filesystems", take: []line{
+			{"fs/isofs", "CDs and this project's media"},
+			{"fs/udf", "DVDs"},
+			{"fs/fat", "sticks and EFI system partitions"},
+			{"fs/exfat", "large sticks"},
+			{"fs/nls", "names on FAT, exFAT, UDF and ISO 9660"},
+			{"fs/ext4", "Linux; ext2 and ext3 as well"},
+			{"fs/xfs", "Linux"},
+			{"fs/btrfs", "Linux"},
+			{"fs/f2fs", "Linux on flash"},
+			{"fs/squashfs", "live systems"},
+			{"fs/erofs", "live systems"},
+			{"fs/overlayfs", "live systems"},
+			{"fs/efivarfs", "EFI variables"},
+		}},
+		{name: "watchdog", take: []line{
+			{"drivers/watchdog", "timers that reset a machine that hangs"},
+			{"drivers/char/ipmi/ipmi_watchdog", "the same in a server's BMC"},
+			{"drivers/char/ipmi/ipmi_si", "the way to the BMC"},
+			{"drivers/char/ipmi/ipmi_ssif", "the way to the BMC"},
+			{"drivers/misc/mei/mei-me", "carries mei_wdt"},
+			{"drivers/mfd/lpc_ich", "announces iTCO_wdt"},
+			{"drivers/i2c/busses/i2c-i801", "announces iTCO_wdt on newer boards"},
+		}},
+	}
+}
+
+// Reasons that stand more than once.
+const (
+	pcCard  = "16-bit PC Card: no machine with a 64-bit processor starts from one"
+	usbHost = "EHCI, OHCI, UHCI and XHCI controllers"
+	modem   = "mobile phones and modems"
+)
+
+// netSet has every wired NIC that a machine could start from.
+func netSet() set {
+	return set{name: "net", take: []line{
+		{"drivers/net/ethernet", "every wired NIC on PCI"},
+		{"drivers/net/phy", "what drives the socket, chosen by its ID at run time"},
+		{"drivers/net/mdio", "the bus to it"},
+		{"drivers/net/pcs", "the part between MAC and PHY in some chips"},
+		{"drivers/net/usb", "USB adapters, in docking stations and BMCs"},
+		{"drivers/usb/host", usbHost},
+		{"drivers/net/virtio_net", "QEMU, KVM, clouds"},
+		{"drivers/net/vmxnet3", "VMware"},
+		{"drivers/net/hyperv", "Hyper-V, Azure"},
+		{"drivers/pci/controller/pci-hyperv", "NICs that Azure passes through"},
+		{"drivers/net/xen-netfront", "Xen"},
+	}, leave: append(notUSBHosts(), []line{
+		{"drivers/net/ethernet/3com/3c574_cs", pcCard},
+		{"drivers/net/ethernet/3com/3c589_cs", pcCard},
+		{"drivers/net/ethernet/8390/axnet_cs", pcCard},
+		{"drivers/net/ethernet/8390/pcnet_cs", pcCard},
+		{"drivers/net/ethernet/amd/nmclan_cs", pcCard},
+		{"drivers/net/ethernet/fujitsu/fmvj18x_cs", pcCard},
+		{"drivers/net/ethernet/smsc/smc91c92_cs", pcCard},
+		{"drivers/net/ethernet/xircom/xirc2ps_cs", pcCard},
+		{"drivers/net/ethernet/broadcom/cnic", "iSCSI and FCoE offload, no network interface"},
+		{"drivers/net/usb/cdc-phonet", modem},
+		{"drivers/net/usb/cdc_mbim", modem},
+		{"drivers/net/usb/cx82310_eth", "DSL modems"},
+		{"drivers/net/usb/hso", modem},
+		{"drivers/net/usb/huawei_cdc_ncm", modem},
+		{"drivers/net/usb/ipheth", modem},
+		{"drivers/net/usb/kalmia", modem},
+		{"drivers/net/usb/lg-vl600", modem},
+		{"drivers/net/usb/qmi_wwan", modem},
+		{"drivers/net/usb/sierra_net", modem},
+	}...)}
+}
+
+// notUSBHosts are what drivers/usb/host has beside controllers of PCs.
+func notUSBHosts() []line {
+	return []line{
+		{"drivers/usb/host/sl811-hcd", "embedded boards"},
+		{"drivers/usb/host/sl811_cs", pcCard},
+		{"drivers/usb/host/u132-hcd", "a controller behind USB, gone from newer kernels"},
 	}
 }

@@ -243,6 +243,10 @@ func (x *Index) Match(modalias string) []string {
 // Order returns what to load for the module called name, in that order, and
 // last its own file: dependencies, and soft dependencies of which there is a
 // module. Paths are relative to the folder that was read.
+//
+// A soft dependency may fail to load, as crc32c-intel does on a processor
+// without SSE 4.2 (ENODEV); the files after it still load. Soft dependencies
+// of all lines count, where modprobe(8) heeds a module's first line only.
 func (x *Index) Order(name string) ([]string, error) {
 	m := x.modules[fold(name)]
 	if m == nil {
