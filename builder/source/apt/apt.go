@@ -23,8 +23,9 @@
 // What loosens these checks in a machine's apt configuration is not honoured:
 // Acquire::Check-Valid-Until, Trusted, Allow-Weak. Nor are pins, credentials
 // and proxies of apt.conf. Only InRelease is read, not Release with
-// Release.gpg; only http and https; only the dists/ layout; only packages for
-// amd64 and for all. Dependencies are parsed, not resolved.
+// Release.gpg; only http and https, and mirror+file: lists of them; only the
+// dists/ layout; only packages for amd64 and for all. Dependencies are parsed,
+// not resolved.
 package apt
 
 import "errors"

@@ -152,8 +152,8 @@ func choose(all []source, releases []string) (archive, security []source) {
 	for _, s := range all {
 		i, suffix, ok := classify(s.suite, releases)
 		switch {
-		case !ok || !isHTTP(s.uri):
-			continue
+		case !ok || !isHTTP(s.uri) && !isMirrorList(s.uri):
+			continue // as cdrom:, file:, or a URI with a password in it
 		case i == 0:
 			own = append(own, s)
 		default:
@@ -183,8 +183,7 @@ func classify(suite string, releases []string) (i int, suffix string, ok bool) {
 	return 0, "", false
 }
 
-// isHTTP tells whether a URI is one that the fetcher takes; others (cdrom:,
-// file:, mirror+file:) are passed over, as are those with a password in them.
+// isHTTP tells whether a URI is one that the fetcher takes.
 func isHTTP(uri string) bool {
 	u, err := url.Parse(uri)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") &&
@@ -195,14 +194,19 @@ func isHTTP(uri string) bool {
 func mirrors(root string, sources []source) ([]Mirror, error) {
 	var list []Mirror
 	for _, s := range sources {
-		if slices.ContainsFunc(list, func(m Mirror) bool { return m.URL == s.uri }) {
-			continue
+		uris, err := s.uris(root)
+		if err != nil {
+			return nil, err
 		}
 		keys, err := sourceKeyring(root, s)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, Mirror{URL: s.uri, From: s.from, keys: keys})
+		for _, uri := range uris {
+			if !slices.ContainsFunc(list, func(m Mirror) bool { return m.URL == uri }) {
+				list = append(list, Mirror{URL: uri, From: s.from, keys: keys})
+			}
+		}
 	}
 	return list, nil
 }

@@ -70,6 +70,13 @@ func TestConfigureFromMachine(t *testing.T) {
 			"archive bookworm-updates http://deb.example.org/debian",
 			"security bookworm-security http://security.example.org",
 		},
+		"debian-cloud": {
+			"archive bookworm https://one.example.org/debian",
+			"archive bookworm http://two.example.org/debian",
+			"archive bookworm-updates https://one.example.org/debian",
+			"archive bookworm-updates http://two.example.org/debian",
+			"security bookworm-security https://one.example.org/debian-security",
+		},
 		"ubuntu": {
 			"archive bookworm http://archive.example.org/ubuntu",
 			"archive bookworm-updates http://archive.example.org/ubuntu",
@@ -114,6 +121,8 @@ func TestConfigureBrokenMachine(t *testing.T) {
 		"no key":    {"sources.list", lines("deb [signed-by=/nokey.gpg] http://a.example bookworm", "-updates", "-security"), "sources.list:1: keyring: open"},
 		"bad key":   {"sources.list", lines("deb [signed-by=/etc/apt/sources.list] http://a.example bookworm", "-updates", "-security"), "sources.list:1: keyring /etc/apt/sources.list: want OpenPGP public keys"},
 		"no keys":   {"sources.list", lines("deb http://a.example bookworm", "-updates", "-security"), "sources.list:1: the machine has no trusted keys"},
+		"no list":   {"sources.list", lines("deb mirror+file:/no.list bookworm", "-updates", "-security"), "sources.list:1: mirror list: open"},
+		"bad list":  {"sources.list", lines("deb mirror+file:/etc/apt/sources.list bookworm", "-updates", "-security"), "no http or https URI"},
 		"other key": {"sources.list", lines("deb [signed-by=0123456789ABCDEF0123456789ABCDEF01234567] http://a.example bookworm", "-updates", "-security"), "sources.list:1: "},
 		"too long":  {"sources.list", strings.Repeat("#", maxConfFile+1), "sources.list: more than"},
 	} {

@@ -200,19 +200,14 @@ func (k keyring) verify(signed, signatures []byte, at time.Time) error {
 // strict is what the library shall refuse. The defaults of its v2 say nearly
 // the same; they are spelled out lest an upgrade loosens them.
 func strict(at time.Time) *packet.Config {
+	weak := map[crypto.Hash]bool{crypto.MD5: true, crypto.SHA1: true, crypto.RIPEMD160: true, crypto.SHA224: true}
 	return &packet.Config{
-		Time:       func() time.Time { return at.Add(clockSkew) },
-		MinRSABits: 2048,
-		RejectPublicKeyAlgorithms: map[packet.PublicKeyAlgorithm]bool{
-			packet.PubKeyAlgoDSA: true, packet.PubKeyAlgoElGamal: true,
-		},
-		RejectHashAlgorithms: map[crypto.Hash]bool{
-			crypto.MD5: true, crypto.SHA1: true, crypto.RIPEMD160: true,
-		},
-		RejectMessageHashAlgorithms: map[crypto.Hash]bool{
-			crypto.MD5: true, crypto.SHA1: true, crypto.RIPEMD160: true, crypto.SHA224: true,
-		},
-		RejectCurves: map[packet.Curve]bool{packet.CurveSecP256k1: true},
+		Time:                        func() time.Time { return at.Add(clockSkew) },
+		MinRSABits:                  2048,
+		RejectPublicKeyAlgorithms:   map[packet.PublicKeyAlgorithm]bool{packet.PubKeyAlgoDSA: true, packet.PubKeyAlgoElGamal: true},
+		RejectHashAlgorithms:        weak, // of a key's signatures on itself too
+		RejectMessageHashAlgorithms: weak,
+		RejectCurves:                map[packet.Curve]bool{packet.CurveSecP256k1: true},
 	}
 }
 

@@ -186,6 +186,36 @@ func paragraphSources(from string, p *deb822.Paragraph) []source {
 	return sources
 }
 
+// mirrorList is how a URI begins that names a file with URIs, as the images
+// that Debian makes for clouds have it (apt-transport-mirror(1)).
+const mirrorList = "mirror+file:"
+
+func isMirrorList(uri string) bool { return strings.HasPrefix(uri, mirrorList) }
+
+// uris returns the mirrors that the source stands for: those of its mirror
+// list, one a line before what is said about it, or itself.
+func (s source) uris(root string) ([]string, error) {
+	if !isMirrorList(s.uri) {
+		return []string{s.uri}, nil
+	}
+	name := filepath.Join(root, strings.TrimPrefix(s.uri, mirrorList))
+	text, err := readCapped(name, maxConfFile)
+	if err != nil {
+		return nil, fmt.Errorf("%s: mirror list: %w", s.from, err)
+	}
+	var uris []string
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		if len(words) > 0 && isHTTP(words[0]) {
+			uris = append(uris, strings.TrimRight(words[0], "/"))
+		}
+	}
+	if len(uris) == 0 {
+		return nil, fmt.Errorf("%s: mirror list %s: no http or https URI", s.from, name)
+	}
+	return uris, nil
+}
+
 // forAMD64 tells whether a list of architectures, where there is one, holds ours.
 func forAMD64(list []string) bool { return len(list) == 0 || slices.Contains(list, "amd64") }
 
