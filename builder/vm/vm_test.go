@@ -59,7 +59,7 @@ func writeImage(t *testing.T, text string) string {
 func TestMachine(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var raw bytes.Buffer
 	image := writeImage(t, "\x1b[1mhello,\x1b[0m world\r\n")
@@ -108,7 +108,7 @@ func TestMachine(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	m, err := Start(ctx, Config{Image: writeImage(t, "up\n"), Bus: USB})
 	if err != nil {
@@ -145,5 +145,40 @@ func TestNotInstalled(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	if _, err := Start(t.Context(), Config{Image: "x"}); err == nil || !strings.Contains(err.Error(), "package qemu-system-x86") {
 		t.Errorf("error %v, want the package's name", err)
+	}
+}
+
+// TestNetboot lets iPXE fetch the boot sector by TFTP: as a network boot
+// program it is loaded to the very place where a disk's would be.
+func TestNetboot(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	image := writeImage(t, "from the network\n")
+	m, err := Start(ctx, Config{Netboot: filepath.Dir(image), Bootfile: filepath.Base(image)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Stop()
+	if _, err := m.Expect(ctx, "from the network"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestUEFI wants the firmware to look at the stick, and to find that a BIOS boot
+// sector is nothing for it.
+func TestUEFI(t *testing.T) {
+	for _, firmware := range []Firmware{UEFI, SecureBoot} {
+		t.Run(string(firmware), func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			m, err := Start(ctx, Config{Image: writeImage(t, "BIOS"), Bus: USB, Firmware: firmware})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Stop()
+			if got, err := m.Expect(ctx, "BIOS", "BdsDxe: failed to load Boot0001 \"UEFI QEMU QEMU USB HARDDRIVE"); err != nil || got == "BIOS" {
+				t.Errorf("%q, error %v", got, err)
+			}
+		})
 	}
 }

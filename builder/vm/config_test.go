@@ -1,0 +1,63 @@
+package vm
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestArgs(t *testing.T) {
+	for name, config := range map[string]Config{
+		"bios-cd":         {Image: "out/netboot.iso"},
+		"bios-usb-kvm":    {Image: "out/a,b.iso", Bus: USB, KVM: true, CPU: "host", VGA: true, Reboots: true},
+		"uefi-cd":         {Image: "out/netboot.iso", Firmware: UEFI, Memory: 256, Args: []string{"-rtc", "base=1970-01-02T00:00:00"}},
+		"secure-boot-usb": {Image: "out/netboot.iso", Bus: USB, Firmware: SecureBoot, NICs: []NIC{{Model: "e1000e"}, {Model: "rtl8139", MAC: "52:54:00:00:00:01"}}},
+		"netboot":         {Netboot: "out/netboot", Bootfile: "boot.ipxe"},
+		"kernel":          {Kernel: "linux", Initrd: "initrd.gz", Cmdline: "console=ttyS0,115200 a,b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, err := config.withDefaults()
+			if err != nil {
+				t.Fatal(err)
+			}
+			args, err := config.args("/tmp/vars.fd")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.ReplaceAll(strings.Join(args, " ")+"\n", " -", "\n-") // an option a line
+			golden := filepath.Join("testdata", name+".args")
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				t.Error("golden file written; look at it and run again")
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("arguments differ (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestConfigRefused(t *testing.T) {
+	for text, config := range map[string]Config{
+		"0 of image":     {},
+		"2 of image":     {Image: "a", Kernel: "b"},
+		`firmware "efi"`: {Image: "a", Firmware: "efi"},
+		`bus "floppy"`:   {Image: "a", Bus: "floppy"},
+	} {
+		if _, err := Start(t.Context(), config); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%+v: error %v, want %q", config, err, text)
+		}
+	}
+}
