@@ -91,7 +91,7 @@ func (b *Blobs) wrap(in lock.Input, err error) error {
 		return &Error{in.Name, fmt.Errorf("version %s: %w", in.Version, err), fmt.Sprintf(
 			"mirrors drop superseded versions: renew the lock with \"farboot lock --update %s\","+
 				" or name a snapshot mirror under \"apt:\" in the recipe", b.recipe.Path)}
-	case errors.Is(err, ErrGone), errors.Is(err, ErrImpostor), errors.Is(err, lock.ErrStale):
+	case errors.Is(err, ErrImpostor), errors.Is(err, lock.ErrStale):
 		return &Error{in.Name, err, fmt.Sprintf("renew the lock with \"farboot lock --update %s\"", b.recipe.Path)}
 	}
 	return &Error{Input: in.Name, Err: err}

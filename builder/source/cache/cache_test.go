@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/farboot/farboot/payload/object"
@@ -205,18 +206,42 @@ func TestConcurrentPut(t *testing.T) {
 
 // TestImpatientPut gives up waiting when its context ends.
 func TestImpatientPut(t *testing.T) {
-	c := newCache(t)
-	_, err := c.Put(t.Context(), bodyRef, func(part *os.File) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		defer cancel()
-		if _, err := c.Put(ctx, bodyRef, fill); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("second put: %v", err)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t)
+		_, err := c.Put(t.Context(), bodyRef, func(part *os.File) error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := c.Put(ctx, bodyRef, fill); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("second put: %v", err)
+			}
+			return fill(part)
+		})
+		if err != nil {
+			t.Error(err)
 		}
-		return fill(part)
 	})
-	if err != nil {
-		t.Error(err)
-	}
+}
+
+// TestPutBehindFailure waits for one that fails and takes its file along: the
+// next needs a file of its own, not the one that it has waited for.
+func TestPutBehindFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t)
+		go func() {
+			time.Sleep(time.Second)
+			put(t, c)
+		}()
+		_, err := c.Put(t.Context(), bodyRef, func(part *os.File) error {
+			time.Sleep(2 * time.Second)
+			return nil
+		})
+		if !errors.Is(err, object.ErrMismatch) {
+			t.Errorf("got %v", err)
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		wantFiles(t, c, 1)
+	})
 }
 
 // TestLayer makes a layer once, and again whenever anything about it is wrong.

@@ -215,6 +215,12 @@ func TestBenign(t *testing.T) {
 		link(tar.TypeSymlink, "./etc", "/usr/etc"),
 	)
 	p := open(t, frame(data), DefaultLimits())
+	must(p.Walk(func(hdr *tar.Header, _ io.Reader) error {
+		if hdr.Mode&^0o777 != 0 || hdr.Uname != "" || hdr.PAXRecords != nil || !hdr.ModTime.IsZero() {
+			t.Errorf("shown: %+v", hdr)
+		}
+		return nil
+	}))
 	dir := t.TempDir()
 	root, err := os.OpenRoot(dir)
 	must(err)
