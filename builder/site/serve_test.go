@@ -83,6 +83,7 @@ func TestHandlerHides(t *testing.T) {
 		os.Mkdir(filepath.Join(dir, ".git"), 0o755),
 		os.WriteFile(filepath.Join(dir, ".git", "config"), []byte("secret"), 0o644),
 		os.WriteFile(filepath.Join(dir, ".hidden"), []byte("secret"), 0o644),
+		os.WriteFile(filepath.Join(dir, "objects", ".hidden"), []byte("secret"), 0o644),
 		os.Symlink("../outside", filepath.Join(dir, "link")),
 		os.Symlink(filepath.Join(p.dir, "outside"), filepath.Join(dir, "absolute")),
 		os.Symlink("..", filepath.Join(dir, "up")),
@@ -95,7 +96,7 @@ func TestHandlerHides(t *testing.T) {
 	h := Handler(dir, nil)
 	for _, target := range []string{
 		"", "/", "//", "/objects", "/objects/", "/trust/", "/manifest.json/", "//manifest.json", "/./manifest.json", "/objects/../manifest.json",
-		"/../outside", "/..", "/up/outside", "/link", "/absolute", "/.git/config", "/.hidden", "/pipe", "/none",
+		"/../outside", "/..", "/up/outside", "/link", "/absolute", "/.git/config", "/.hidden", "/objects/.hidden", "/pipe", "/none",
 		"/manifest.json\x00", "/\\manifest.json", "/objects\\x", "manifest.json", "*", "/%2e%2e/outside", "/\xff", "/" + strings.Repeat("x", 5000),
 	} {
 		resp, body := request(t, h, "GET", target)

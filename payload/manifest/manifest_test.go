@@ -215,8 +215,9 @@ func TestSelect(t *testing.T) {
 		}
 	}
 	m.Default = nil
-	if got := m.Select(Identity{}); got != nil {
-		t.Errorf("no default: Select = %q, want none", got)
+	m.Machines[0].Match = Match{}
+	if got := m.Select(Identity{MACs: []string{""}}); got != nil {
+		t.Errorf("empty match, no default: Select = %q, want none", got)
 	}
 }
 
