@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Firmware is what the machine starts with.
@@ -86,7 +89,13 @@ func (c Config) withDefaults() (Config, error) {
 		return Config{}, fmt.Errorf("vm: %d of image, netboot folder and kernel are given, want one", sources)
 	}
 	setDefault(&c.Bus, CD)
+	if c.Bus != CD && c.Bus != USB {
+		return Config{}, fmt.Errorf("vm: bus %q: want %q or %q", c.Bus, CD, USB)
+	}
 	setDefault(&c.Firmware, BIOS)
+	if _, ok := flash[c.Firmware]; !ok {
+		return Config{}, fmt.Errorf("vm: firmware %q: want %q, %q or %q", c.Firmware, BIOS, UEFI, SecureBoot)
+	}
 	setDefault(&c.Memory, 1024)
 	setDefault(&c.CPU, "Nehalem,+rdrand")
 	if len(c.NICs) == 0 {
@@ -102,27 +111,17 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// firmware returns the flash images of the firmware: the code, and the
-// variables to start from. BIOS has none.
-func (c Config) firmware() (code, vars string, err error) {
-	switch c.Firmware {
-	case BIOS:
-		return "", "", nil
-	case UEFI:
-		return ovmfDir + "OVMF_CODE_4M.fd", ovmfDir + "OVMF_VARS_4M.fd", nil
-	case SecureBoot:
-		return ovmfDir + "OVMF_CODE_4M.secboot.fd", ovmfDir + "OVMF_VARS_4M.ms.fd", nil
-	}
-	return "", "", fmt.Errorf("vm: firmware %q: want %q, %q or %q", c.Firmware, BIOS, UEFI, SecureBoot)
+// flash lists the flash images of each firmware: the code, and the variables to
+// start from. QEMU brings its own SeaBIOS.
+var flash = map[Firmware]struct{ code, vars string }{
+	BIOS:       {},
+	UEFI:       {ovmfDir + "OVMF_CODE_4M.fd", ovmfDir + "OVMF_VARS_4M.fd"},
+	SecureBoot: {ovmfDir + "OVMF_CODE_4M.secboot.fd", ovmfDir + "OVMF_VARS_4M.ms.fd"},
 }
 
 // checkInstalled tells which Debian package is missing, if any.
 func (c Config) checkInstalled() error {
-	code, vars, err := c.firmware()
-	if err != nil {
-		return err
-	}
-	needs := map[string]string{code: "ovmf", vars: "ovmf"}
+	needs := map[string]string{flash[c.Firmware].code: "ovmf", flash[c.Firmware].vars: "ovmf"}
 	if c.Netboot != "" {
 		needs[ipxeDir] = "ipxe-qemu"
 	}
@@ -135,13 +134,35 @@ func (c Config) checkInstalled() error {
 	return nil
 }
 
-// args returns QEMU's command line for a Config with defaults. vars is the
-// machine's own copy of the firmware's variables; QMP is on file descriptor 3.
-func (c Config) args(vars string) ([]string, error) {
-	code, _, err := c.firmware()
+// vars returns the machine's own copy of the firmware's variables, in memory.
+func (c Config) vars() (*os.File, error) {
+	var data []byte
+	if from := flash[c.Firmware].vars; from != "" {
+		var err error
+		if data, err = os.ReadFile(from); err != nil {
+			return nil, err
+		}
+	}
+	fd, err := unix.MemfdCreate("vars", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, err
 	}
+	f := os.NewFile(uintptr(fd), "vars")
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// File descriptors that QEMU inherits, behind the three of every process.
+const (
+	qmpFD  = 3
+	varsFD = 4
+)
+
+// args returns QEMU's command line for a Config with defaults.
+func (c Config) args() []string {
 	machine, accel := "q35", "tcg"
 	if c.Firmware == SecureBoot {
 		machine = "q35,smm=on" // the variables are written in system management mode only
@@ -153,7 +174,7 @@ func (c Config) args(vars string) ([]string, error) {
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-machine", machine, "-accel", accel, "-cpu", c.CPU, "-m", strconv.Itoa(c.Memory),
 		"-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial",
-		"-chardev", "socket,id=qmp,fd=3", "-mon", "chardev=qmp,mode=control",
+		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", qmpFD), "-mon", "chardev=qmp,mode=control",
 		"-boot", "strict=on",
 	}
 	if c.VGA {
@@ -162,45 +183,31 @@ func (c Config) args(vars string) ([]string, error) {
 	if !c.Reboots {
 		args = append(args, "-no-reboot")
 	}
-	if code != "" {
+	if code := flash[c.Firmware].code; code != "" {
 		args = append(args,
 			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+quote(code),
-			"-drive", "if=pflash,unit=1,format=raw,file="+quote(vars))
+			"-drive", fmt.Sprintf("if=pflash,unit=1,format=raw,file=/dev/fd/%d", varsFD))
 	}
 	if c.Firmware == SecureBoot {
 		args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on")
 	}
-	source, err := c.sourceArgs()
-	if err != nil {
-		return nil, err
-	}
-	args = append(args, source...)
-	return append(append(args, c.nicArgs()...), c.Args...), nil
+	return slices.Concat(args, c.sourceArgs(), c.nicArgs(), c.Args)
 }
 
 // sourceArgs attaches what is started.
-func (c Config) sourceArgs() ([]string, error) {
+func (c Config) sourceArgs() []string {
+	drive := "if=none,id=boot,readonly=on,format=raw,file=" + quote(c.Image)
 	switch {
 	case c.Netboot != "":
-		return nil, nil // the first NIC does it
+		return nil // the first NIC does it
+	case c.Kernel != "" && c.Initrd != "":
+		return []string{"-kernel", c.Kernel, "-append", c.Cmdline, "-initrd", c.Initrd}
 	case c.Kernel != "":
-		args := []string{"-kernel", c.Kernel, "-append", c.Cmdline}
-		if c.Initrd != "" {
-			args = append(args, "-initrd", c.Initrd)
-		}
-		return args, nil
-	case c.Bus == CD:
-		return []string{
-			"-drive", "if=none,id=boot,media=cdrom,readonly=on,format=raw,file=" + quote(c.Image),
-			"-device", "ide-cd,drive=boot,bootindex=0",
-		}, nil
+		return []string{"-kernel", c.Kernel, "-append", c.Cmdline}
 	case c.Bus == USB:
-		return []string{
-			"-drive", "if=none,id=boot,readonly=on,format=raw,file=" + quote(c.Image),
-			"-device", "qemu-xhci", "-device", "usb-storage,drive=boot,removable=on,bootindex=0",
-		}, nil
+		return []string{"-drive", drive, "-device", "qemu-xhci", "-device", "usb-storage,drive=boot,removable=on,bootindex=0"}
 	}
-	return nil, fmt.Errorf("vm: bus %q: want %q or %q", c.Bus, CD, USB)
+	return []string{"-drive", drive + ",media=cdrom", "-device", "ide-cd,drive=boot,bootindex=0"}
 }
 
 // nicArgs adds the network cards. Only a netboot has a boot ROM on its first.

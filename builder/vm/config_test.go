@@ -26,11 +26,7 @@ func TestArgs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			args, err := config.args("/tmp/vars.fd")
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := strings.ReplaceAll(strings.Join(args, " ")+"\n", " -", "\n-") // an option a line
+			got := strings.ReplaceAll(strings.Join(config.args(), " ")+"\n", " -", "\n-") // an option a line
 			golden := filepath.Join("testdata", name+".args")
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {

@@ -9,8 +9,8 @@
 //	_, err = m.Expect(ctx, "Choose language")
 //
 // The package promises that no byte of the serial console is lost, that nothing
-// is written to the image, and that QEMU and its files go with the machine: by
-// Stop, with the context, or when this process dies.
+// is written to the image or anywhere else, and that QEMU goes by Stop, with the
+// context, or when this process dies.
 //
 // It needs QEMU and, for UEFI, OVMF, and says which Debian package is missing.
 // It does not emulate faithfully enough to stand for real hardware, and it does
@@ -25,7 +25,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -58,54 +57,40 @@ func Start(ctx context.Context, c Config) (*VM, error) {
 	if err := c.checkInstalled(); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "farboot-vm-")
+	vars, err := c.vars()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("vm: the firmware's variables: %w", err)
 	}
-	m, err := start(ctx, c, path, dir)
-	if err != nil {
-		os.RemoveAll(dir)
-		return nil, err
-	}
-	return m, nil
-}
-
-// start runs QEMU with dir, which goes with it, for its files.
-func start(ctx context.Context, c Config, path, dir string) (*VM, error) {
-	vars := filepath.Join(dir, "vars.fd")
-	if _, from, _ := c.firmware(); from != "" {
-		data, err := os.ReadFile(from)
-		if err != nil {
-			return nil, err
-		}
-		if err := os.WriteFile(vars, data, 0o600); err != nil {
-			return nil, err
-		}
-	}
-	args, err := c.args(vars)
-	if err != nil {
-		return nil, err
-	}
+	defer vars.Close()
 	monitor, theirs, err := newMonitor()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
 	ctx, kill := context.WithCancel(ctx)
-	cmd := exec.CommandContext(ctx, path, args...)
+	cmd := exec.CommandContext(ctx, path, c.args()...)
+	cmd.ExtraFiles = []*os.File{qmpFD - 3: theirs, varsFD - 3: vars}
 	m := &VM{console: newConsole(c.Serial), monitor: monitor, kill: kill, done: make(chan struct{})}
+	if err := m.run(ctx, cmd); err != nil {
+		kill()
+		monitor.conn.Close()
+		return nil, fmt.Errorf("vm: %w", err)
+	}
+	return m, nil
+}
+
+// run starts QEMU. From then on a goroutine waits for its end.
+func (m *VM) run(ctx context.Context, cmd *exec.Cmd) (err error) {
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = m.console, &stderr
-	cmd.ExtraFiles = []*os.File{theirs}
+	if m.stdin, err = cmd.StdinPipe(); err != nil {
+		return err
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:   true,            // Ctrl-C is for whoever started us, who cancels ctx
 		Pdeathsig: syscall.SIGKILL, // should this process be killed
 	}
 	cmd.WaitDelay = 5 * time.Second // should a child of QEMU hold its stdout open
-	if m.stdin, err = cmd.StdinPipe(); err != nil {
-		kill()
-		return nil, err
-	}
 	started := make(chan error)
 	go func() {
 		// Pdeathsig fires when the thread that started QEMU ends, so the thread
@@ -114,28 +99,18 @@ func start(ctx context.Context, c Config, path, dir string) (*VM, error) {
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		started <- err
-		if err == nil {
-			m.wait(ctx, cmd, &stderr, dir)
+		if err != nil {
+			return
 		}
+		if err := cmd.Wait(); err != nil && ctx.Err() == nil {
+			m.err = fmt.Errorf("vm: %s: %w: %s", qemu, err, strings.TrimSpace(stderr.String()))
+		}
+		m.kill()
+		m.monitor.conn.Close()
+		close(m.done)
+		m.console.end()
 	}()
-	if err := <-started; err != nil {
-		kill()
-		return nil, fmt.Errorf("vm: %w", err)
-	}
-	return m, nil
-}
-
-// wait waits for QEMU to go and tidies up behind it.
-func (m *VM) wait(ctx context.Context, cmd *exec.Cmd, stderr *bytes.Buffer, dir string) {
-	err := cmd.Wait()
-	if err != nil && ctx.Err() == nil {
-		m.err = fmt.Errorf("vm: %s: %w: %s", qemu, err, strings.TrimSpace(stderr.String()))
-	}
-	m.kill()
-	m.monitor.conn.Close()
-	os.RemoveAll(dir)
-	close(m.done)
-	m.console.end()
+	return <-started
 }
 
 // Expect waits until the serial console shows one of the phrases, behind what
@@ -178,7 +153,7 @@ func (m *VM) Wait() error {
 }
 
 // Stop ends the machine at once, as pulling the plug does, and waits until QEMU
-// and its files are gone. It may be called more than once.
+// has gone. It may be called more than once.
 func (m *VM) Stop() {
 	m.kill()
 	<-m.done
