@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -88,27 +89,20 @@ func (c Config) withDefaults() (Config, error) {
 	if sources != 1 {
 		return Config{}, fmt.Errorf("vm: %d of image, netboot folder and kernel are given, want one", sources)
 	}
-	setDefault(&c.Bus, CD)
+	c.Bus = cmp.Or(c.Bus, CD)
 	if c.Bus != CD && c.Bus != USB {
 		return Config{}, fmt.Errorf("vm: bus %q: want %q or %q", c.Bus, CD, USB)
 	}
-	setDefault(&c.Firmware, BIOS)
+	c.Firmware = cmp.Or(c.Firmware, BIOS)
 	if _, ok := flash[c.Firmware]; !ok {
 		return Config{}, fmt.Errorf("vm: firmware %q: want %q, %q or %q", c.Firmware, BIOS, UEFI, SecureBoot)
 	}
-	setDefault(&c.Memory, 1024)
-	setDefault(&c.CPU, "Nehalem,+rdrand")
+	c.Memory = cmp.Or(c.Memory, 1024)
+	c.CPU = cmp.Or(c.CPU, "Nehalem,+rdrand")
 	if len(c.NICs) == 0 {
 		c.NICs = []NIC{{Model: "virtio-net-pci"}}
 	}
 	return c, nil
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // flash lists the flash images of each firmware: the code, and the variables to
@@ -214,9 +208,9 @@ func (c Config) sourceArgs() []string {
 func (c Config) nicArgs() []string {
 	var args []string
 	for i, nic := range c.NICs {
-		setDefault(&nic.MAC, fmt.Sprintf("52:54:00:12:34:%02x", 0x56+i))
+		mac := cmp.Or(nic.MAC, fmt.Sprintf("52:54:00:12:34:%02x", 0x56+i))
 		netdev := fmt.Sprintf("user,id=net%d", i)
-		device := fmt.Sprintf("%s,id=nic%d,netdev=net%d,mac=%s", nic.Model, i, i, nic.MAC)
+		device := fmt.Sprintf("%s,id=nic%d,netdev=net%d,mac=%s", nic.Model, i, i, mac)
 		if c.Netboot != "" && i == 0 {
 			netdev += ",tftp=" + quote(c.Netboot) + ",bootfile=" + quote(c.Bootfile)
 			device += ",bootindex=0"
