@@ -51,18 +51,17 @@ func Fetch(ctx context.Context, r *recipe.Recipe, l *lock.Lock, o Options) (*Blo
 // prepare brings one input into the cache. That what seems to be there is
 // whole will show when it is used.
 func (b *Blobs) prepare(ctx context.Context, in lock.Input) error {
-	if strings.HasPrefix(in.Name, "file:") {
-		return b.wrap(in, b.copyFile(ctx, in))
+	kind, _, _ := strings.Cut(in.Name, ":")
+	var err error
+	switch {
+	case kind == "file":
+		err = b.copyFile(ctx, in)
+	case !b.store.cache.Has(in.Ref):
+		err = b.download(ctx, in)
 	}
-	if !b.store.cache.Has(in.Ref) {
-		if err := b.download(ctx, in); err != nil {
-			return err
-		}
+	if err == nil && kind == "deb" {
+		_, err = b.control(ctx, in)
 	}
-	if !strings.HasPrefix(in.Name, "deb:") {
-		return nil
-	}
-	_, err := b.control(ctx, in)
 	return b.wrap(in, err)
 }
 
@@ -75,11 +74,11 @@ func (b *Blobs) download(ctx context.Context, in lock.Input) error {
 			return err
 		}
 		if urls, err = cfg.URLs(in.Repo, in.Path); err != nil {
-			return b.wrap(in, err)
+			return err
 		}
 	}
 	_, err := b.store.get(ctx, in.Name, urls, in.Ref)
-	return b.wrap(in, err)
+	return err
 }
 
 // wrap says which input an error is about, and what to do about it.

@@ -137,6 +137,13 @@ func TestWarmFileNeedsNoPackage(t *testing.T) {
 	if n := w.asked(); n != asked+1 {
 		t.Errorf("%d downloads to mend the cache, want 1", n-asked)
 	}
+	must(t, os.WriteFile(deb, make([]byte, inputs(l)["deb:tool"].Size), 0o600))
+	w.mirrors[0].Set(inputs(l)["deb:tool"].Path, []byte("evil"))
+	_, err = w.fetch(r, l).Deb("tool")
+	wantError(t, err, object.ErrMismatch)
+	if strings.Count(err.Error(), "deb:tool") != 1 {
+		t.Errorf("the input is named more than once, or not: %v", err)
+	}
 }
 
 // TestEvilMirror asks a mirror first that has other bytes under every name.

@@ -36,7 +36,7 @@ func makeTree(t *testing.T, dir string) {
 	long := "usr/share/doc/" + strings.Repeat("long/", 20) + strings.Repeat("n", 120)
 	for name, body := range map[string][]byte{
 		"usr/bin/run": []byte("#!/bin/sh\n"), "usr/lib/a file": []byte("a"), "empty": nil,
-		"usr/share/ümlaut": []byte("ü"), long: []byte("long"), "usr/lib/big": noise(3 << 20),
+		"usr/share/ümlaut": []byte("ü"), long: []byte("long"), "usr/lib/big": noise(300 << 10),
 	} {
 		path := filepath.Join(dir, name)
 		must(os.MkdirAll(filepath.Dir(path), 0o755))
@@ -119,7 +119,7 @@ func TestXZBlocks(t *testing.T) {
 	}{
 		{4 << 20, "--block-size=65536"}, {4 << 20, "--block-size=3000000"}, {4 << 20, ""}, {100, ""},
 		{maxAhead + 4<<20, "--block-list=34000000,1000,0"},
-		{4 << 20, "--check=crc32"}, {4 << 20, "--check=sha256"}, {4 << 20, "--check=none"}, {4 << 20, "-9"},
+		{1 << 20, "--check=crc32"}, {1 << 20, "--check=sha256"}, {1 << 20, "--check=none"}, {1 << 20, "-9"},
 	} {
 		t.Run(fmt.Sprint(tc.size, tc.args), func(t *testing.T) {
 			want := bytes.Repeat(noise(1<<16), tc.size>>16+1)
@@ -182,7 +182,7 @@ func TestXZWindow(t *testing.T) {
 // TestStop ends a walk in the middle of a package: without an error by
 // [fs.SkipAll], with the visitor's own error otherwise.
 func TestStop(t *testing.T) {
-	packed := tool(t, "xz-utils", tarOf(file("./a", "a"), file("./b", string(noise(4<<20)))), "xz", "--stdout", "--block-size=65536")
+	packed := tool(t, "xz-utils", tarOf(file("./a", "a"), file("./b", string(noise(1<<20)))), "xz", "--stdout", "--block-size=65536")
 	p := open(t, ar(version, controlPart(goodControl), part{"data.tar.xz", packed}), DefaultLimits())
 	mine := errors.New("mine")
 	for _, want := range []error{nil, mine} {
