@@ -65,6 +65,9 @@ func (w *isoWalk) folder(name string, depth int) error {
 		if w.seen[place] {
 			return fmt.Errorf("%q: folder lies in two places", p)
 		}
+		if sizeOf(e) > w.disk.size { // go-diskfs would take the memory first
+			return fmt.Errorf("%q: folder of %d bytes in an image of %d", p, sizeOf(e), w.disk.size)
+		}
 		w.seen[place] = true
 		if err := w.folder(p, depth+1); err != nil {
 			return err

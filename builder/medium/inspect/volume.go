@@ -32,8 +32,9 @@ func (r *Report) readVolume(d *disk) error {
 		return fmt.Errorf("blocks of %d bytes, want %d", size, sectorSize)
 	}
 	volume := int64(le.Uint32(b[80:])) * sectorSize
-	if pathTable := int64(le.Uint32(b[132:])); volume > d.size || pathTable > volume {
-		return fmt.Errorf("volume of %d bytes, path table of %d, in an image of %d", volume, pathTable, d.size)
+	pathTable, root := int64(le.Uint32(b[132:])), int64(le.Uint32(b[156+10:]))
+	if volume > d.size || pathTable > volume || root > volume {
+		return fmt.Errorf("volume of %d bytes, path table of %d, root of %d, in an image of %d", volume, pathTable, root, d.size)
 	}
 	epoch, err := time.Parse("20060102150405", string(b[830:844]))
 	if err != nil {

@@ -2,209 +2,187 @@ package iso9660
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/farboot/farboot/builder/tree"
 )
 
-var epoch = time.Date(2026, 11, 21, 22, 33, 44, 0, time.UTC)
-
-func options() Options {
-	return Options{VolumeID: "FARBOOT TEST", Publisher: "nobody", Epoch: epoch, Tail: 300 << 10}
-}
-
-// tool returns the path of a foreign program, or fails naming its package.
-func tool(t *testing.T, name, debianPackage string) string {
-	t.Helper()
-	p, err := exec.LookPath(name)
+func TestSameTreeSameBytes(t *testing.T) {
+	image, _ := write(t, awkward(t), options())
+	first, err := os.ReadFile(image)
 	if err != nil {
-		t.Fatalf("%s is needed as an oracle: install the Debian package %s", name, debianPackage)
-	}
-	return p
-}
-
-// output runs a foreign program and returns what it printed.
-func output(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C.UTF-8")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
-	}
-	return string(out)
-}
-
-// random returns n bytes that depend on seed only.
-func random(seed uint64, n int) []byte {
-	var key [32]byte
-	binary.LittleEndian.PutUint64(key[:], seed)
-	b := make([]byte, n)
-	rand.NewChaCha8(key).Read(b)
-	return b
-}
-
-func newTree(t *testing.T, files ...tree.File) *tree.Tree {
-	t.Helper()
-	var tr tree.Tree
-	if err := tr.Add(files...); err != nil {
 		t.Fatal(err)
+	}
+	files := awkward(t).Files()
+	slices.Reverse(files)
+	local := time.Local
+	defer func() { time.Local = local }()
+	time.Local = time.FixedZone("Tokyo", 9*3600)
+	t.Setenv("SOURCE_DATE_EPOCH", "1")
+	o := options()
+	o.Epoch = o.Epoch.Local().Add(999 * time.Millisecond)
+	image, _ = write(t, newTree(t, files...), o)
+	again, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(first, again) {
+		t.Error("the same tree, added in another order and elsewhere, gives another image")
+	}
+}
+
+// TestOneFileOpenAtATime counts: media with thousands of files must not meet
+// the limit of open files.
+func TestOneFileOpenAtATime(t *testing.T) {
+	open := 0
+	var files []tree.File
+	for i := range 100 {
+		f := tree.Bytes(fmt.Sprint(i), random(uint64(i), i))
+		content := f.Open
+		f.Open = func() (io.ReadCloser, error) {
+			if open++; open > 1 {
+				t.Errorf("%d files are open", open)
+			}
+			r, err := content()
+			return closer{r, func() { open-- }}, err
+		}
+		files = append(files, f)
+	}
+	write(t, newTree(t, files...), options())
+	if open != 0 {
+		t.Errorf("%d files are left open", open)
+	}
+}
+
+// closer does one thing more on Close.
+type closer struct {
+	io.ReadCloser
+	then func()
+}
+
+func (c closer) Close() error {
+	c.then()
+	return c.ReadCloser.Close()
+}
+
+func TestRefusals(t *testing.T) {
+	sized := func(size int64) tree.File {
+		return tree.File{Path: "dir/file", Size: size, Open: tree.Bytes("", []byte("12345")).Open}
+	}
+	boot := func(b ...BootImage) func(*Options) {
+		return func(o *Options) { o.Boot = b }
+	}
+	patch := func([]byte, uint32) error { return errors.New("no room") }
+	for _, c := range []struct {
+		want  string
+		file  tree.File
+		spoil func(*Options)
+	}{
+		{want: `"dir/` + strings.Repeat("x", 254) + `": name of 254 bytes, Linux reads at most 253`, file: tree.Bytes("dir/"+strings.Repeat("x", 254), nil)},
+		{want: `"a\nb/c": control character in the name`, file: tree.Bytes("a\nb/c", nil)},
+		{want: `"dir/file": 429496524801 bytes, Linux reads at most 429496524800`, file: sized(maxExtents*maxExtent + 1)},
+		{want: `"dir/file": -1 bytes`, file: sized(-1)},
+		{want: `dir/file: ends after 5 of 6 bytes`, file: sized(6)},
+		{want: `dir/file: more than the announced 4 bytes`, file: sized(4)},
+		{want: `volume id ""`, file: sized(5), spoil: func(o *Options) { o.VolumeID = "" }},
+		{want: `volume id "ä"`, file: sized(5), spoil: func(o *Options) { o.VolumeID = "ä" }},
+		{want: `want 1 to 32`, file: sized(5), spoil: func(o *Options) { o.VolumeID = strings.Repeat("V", 33) }},
+		{want: `want at most 128`, file: sized(5), spoil: func(o *Options) { o.Publisher = strings.Repeat("P", 129) }},
+		{want: `want a year`, file: sized(5), spoil: func(o *Options) { o.Epoch = time.Time{} }},
+		{want: `tail: less than nothing`, file: sized(5), spoil: func(o *Options) { o.Tail = -1 }},
+		{want: `image of 8589934`, file: sized(5), spoil: func(o *Options) { o.Tail = 16 << 40 }},
+		{want: `boot catalog: 33 images`, file: sized(5), spoil: boot(make([]BootImage, 33)...)},
+		{want: `boot image "nowhere": not in the tree`, file: sized(5), spoil: boot(BootImage{Path: "nowhere"})},
+		{want: `boot image "dir": not in the tree`, file: sized(5), spoil: boot(BootImage{Path: "dir"})},
+		{want: `boot image "dir/file": empty`, file: sized(0), spoil: boot(BootImage{Path: "dir/file"})},
+		{want: `at most 1048576 can be patched`, file: sized(2 << 20), spoil: boot(BootImage{Path: "dir/file", Patch: patch})},
+		{want: `patched twice`, file: sized(5), spoil: boot(BootImage{Path: "dir/file", Patch: patch}, BootImage{Path: "dir/file", Patch: patch})},
+		{want: `boot image "dir/file": no room`, file: sized(5), spoil: boot(BootImage{Path: "dir/file", Patch: patch})},
+	} {
+		o := options()
+		if c.spoil != nil {
+			c.spoil(&o)
+		}
+		m, err := New(newTree(t, c.file), o)
+		if err == nil {
+			_, err = m.WriteTo(io.Discard)
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %v, want %q in it", err, c.want)
+		}
+	}
+}
+
+func TestEmptyTree(t *testing.T) {
+	xorriso := tool(t, "xorriso", "xorriso")
+	image, m := write(t, newTree(t), options())
+	if log := output(t, xorriso, "-indev", image, "-find", "/"); !strings.Contains(log, "'/'") {
+		t.Errorf("xorriso does not find the root:\n%s", log)
+	}
+	for _, p := range []string{".", "", "nothing"} {
+		if lba, ok := m.LBA(p); ok {
+			t.Errorf("LBA(%q) = %d", p, lba)
+		}
+	}
+}
+
+// bigTree has 500 MB in 50 files on disk.
+func bigTree(b *testing.B, dir string) *tree.Tree {
+	b.Helper()
+	var tr tree.Tree
+	for i := range 50 {
+		p := filepath.Join(dir, fmt.Sprintf("file%02d", i))
+		if err := os.WriteFile(p, random(uint64(i), 10<<20), 0o644); err != nil {
+			b.Fatal(err)
+		}
+		f, err := tree.OnDisk(filepath.Base(p), p)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := tr.Add(f); err != nil {
+			b.Fatal(err)
+		}
 	}
 	return &tr
 }
 
-// awkward is a tree with everything that writers of ISO 9660 get wrong.
-func awkward(t *testing.T) *tree.Tree {
-	var files []tree.File
-	add := func(name string, size int) {
-		files = append(files, tree.Bytes(name, random(uint64(len(files)), size)))
+func BenchmarkWrite(b *testing.B) {
+	tr := bigTree(b, b.TempDir())
+	b.SetBytes(500 << 20)
+	for b.Loop() {
+		write(b, tr, options())
 	}
-	for _, size := range []int{0, 1, 2047, 2048, 2049, 4096, 100_000} {
-		add(fmt.Sprintf("sizes/%d", size), size)
-	}
-	add("empty", 0)
-	add(".disk/info", 10)
-	add("..odd", 10)
-	add("dot.", 10)
-	add("a/b/c/d/e/f/g/h/i/j/k/l/deep", 5000)
-	add(strings.Repeat("n", maxName), 7)
-	add("long/"+strings.Repeat("m", maxName-4)+".txt", 7)
-	for n := 200; n < maxName; n++ { // walks over the edge where a name moves into the continuation area
-		add("edge/"+strings.Repeat("e", n-150), n)
-	}
-	add("collide/abcdefgh1/2.txt", 10)
-	add("collide/abcdefg0a/b.txt", 10)
-	add("collide/"+strings.Repeat("same", 10)+"1", 11)
-	add("collide/"+strings.Repeat("same", 10)+"2", 12)
-	add("collide/README", 1)
-	add("collide/readme", 2)
-	add("collide/read_me", 3)
-	add("collide/read-me", 4)
-	add("collide/x.tar", 5)
-	add("collide/x.tar.gz", 6)
-	add("with blank/ümläut 漢字 'quoted'", 10)
-	for i := range 300 {
-		add(fmt.Sprintf("many/file-with-a-name-of-some-length-%04d.conf", i), i)
-		add(fmt.Sprintf("dirs/%03d/x", i), i)
-	}
-	files[3].Mode = 0o755
-	return newTree(t, files...)
 }
 
-// write lays tr out and writes it to a new file.
-func write(t testing.TB, tr *tree.Tree, o Options) (string, *Image) {
-	t.Helper()
-	m, err := New(tr, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Create(filepath.Join(t.TempDir(), "test.iso"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := m.WriteTo(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n != m.Size() {
-		t.Errorf("%d bytes written, Size says %d", n, m.Size())
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return f.Name(), m
-}
-
-// hashes returns the SHA-256 of every file of tr.
-func hashes(t *testing.T, tr *tree.Tree) map[string]string {
-	sums := make(map[string]string)
-	for _, f := range tr.Files() {
-		data, err := f.Read()
-		if err != nil {
-			t.Fatal(err)
+func BenchmarkXorriso(b *testing.B) {
+	dir := b.TempDir()
+	bigTree(b, dir)
+	out := filepath.Join(b.TempDir(), "test.iso")
+	b.SetBytes(500 << 20)
+	for b.Loop() {
+		os.Remove(out)
+		if log, err := exec.Command("xorriso", "-as", "mkisofs", "-R", "-o", out, dir).CombinedOutput(); err != nil {
+			b.Fatalf("%v\n%s", err, log)
 		}
-		sums[f.Path] = hexSum(data)
 	}
-	return sums
 }
 
-func hexSum(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
-}
-
-// hashesOnDisk returns the SHA-256 of every file below dir, and fails where a
-// date, owner or mode is not what the writer promises.
-func hashesOnDisk(t *testing.T, dir string) map[string]string {
-	sums := make(map[string]string)
-	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+func BenchmarkCopy(b *testing.B) {
+	dir := b.TempDir()
+	bigTree(b, dir)
+	b.SetBytes(500 << 20)
+	for b.Loop() {
+		if log, err := exec.Command("cp", "-r", "--reflink=never", dir, filepath.Join(b.TempDir(), "copy")).CombinedOutput(); err != nil {
+			b.Fatalf("%v\n%s", err, log)
 		}
-		name, _ := filepath.Rel(dir, p)
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		if name != "." && !info.ModTime().Equal(epoch) {
-			t.Errorf("%s: modified %v, want %v", name, info.ModTime(), epoch)
-		}
-		if d.IsDir() {
-			return nil
-		}
-		data, err := os.ReadFile(p)
-		sums[name] = hexSum(data)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sums
-}
-
-func TestXorrisoExtractsTheTree(t *testing.T) {
-	xorriso := tool(t, "xorriso", "xorriso")
-	tr := awkward(t)
-	image, _ := write(t, tr, options())
-	out := filepath.Join(t.TempDir(), "out")
-	log := output(t, xorriso, "-osirrox", "on", "-indev", image, "-extract", "/", out)
-	if regexp.MustCompile(`(?i)\b(warning|failure|sorry|fatal)\b`).MatchString(log) {
-		t.Errorf("xorriso is not content:\n%s", log)
-	}
-	if diff := cmp.Diff(hashes(t, tr), hashesOnDisk(t, out)); diff != "" {
-		t.Errorf("extracted (-want +got):\n%s", diff)
 	}
 }
-
-func TestBsdtarExtractsTheTree(t *testing.T) {
-	bsdtar := tool(t, "bsdtar", "libarchive-tools")
-	tr := awkward(t)
-	image, _ := write(t, tr, options())
-	out := t.TempDir()
-	if log := output(t, bsdtar, "-x", "-p", "-C", out, "-f", image); log != "" {
-		t.Errorf("bsdtar is not content:\n%s", log)
-	}
-	if diff := cmp.Diff(hashes(t, tr), hashesOnDisk(t, out)); diff != "" {
-		t.Errorf("extracted (-want +got):\n%s", diff)
-	}
-}
-
-var _ = bytes.NewReader
-var _ = errors.Is
-var _ io.Writer
