@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"regexp"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
@@ -75,6 +76,16 @@ func Scan(name string, r io.Reader) error {
 
 // Bytes scans data.
 func Bytes(name string, data []byte) error { return Scan(name, bytes.NewReader(data)) }
+
+// File scans the file at path.
+func File(name, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	defer f.Close()
+	return Scan(name, f)
+}
 
 // secretPacket tells whether data starts with OpenPGP packets (RFC 9580,
 // section 4) of which one is a secret key or subkey.

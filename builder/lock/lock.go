@@ -59,9 +59,6 @@ type Input struct {
 	// Repo tells which repository of the suite has the package: "archive" or
 	// "security"; empty otherwise.
 	Repo string `json:"repo,omitzero"`
-	// LeadsTo is set where the package stands for another one, as
-	// linux-image-amd64 does for the current kernel: the Name of that input.
-	LeadsTo string `json:"leads_to,omitzero"`
 	object.Ref
 }
 

@@ -37,6 +37,8 @@ type composer struct {
 	Parts
 	m     *Medium
 	agent agentBinary
+	// kernelPackage is the package that holds kernel and modules.
+	kernelPackage string
 }
 
 // records puts on the medium, for people, what it was made of.
@@ -47,7 +49,7 @@ func (c *composer) records() error {
 		return err
 	}
 	return c.m.files.Add(
-		tree.Bytes("boot/"+c.m.Build.String(), []byte(marker)),
+		tree.Bytes(c.m.Build.marker(), []byte(marker)),
 		tree.Bytes("farboot/lock.json", lock),
 		tree.Bytes("farboot/statement.json", c.Statement),
 		tree.Bytes("farboot/statement.json.sig", c.Signatures),
@@ -58,7 +60,7 @@ func (c *composer) records() error {
 // entries name.
 func (c *composer) menu() error {
 	r := c.Recipe.Medium
-	c.m.menu = grub.Menu{Marker: "/boot/" + c.m.Build.String(), Timeout: *r.Timeout, Consoles: r.Console}
+	c.m.menu = grub.Menu{Timeout: *r.Timeout, Consoles: r.Console}
 	for i, e := range r.Menu {
 		entry := grub.Entry{Title: e.Title}
 		var err error

@@ -8,12 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"regexp"
 	"strings"
 
 	"github.com/farboot/farboot/builder/initramfs"
 	"github.com/farboot/farboot/builder/kernel"
-	"github.com/farboot/farboot/builder/lock"
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/builder/tree"
 	"github.com/farboot/farboot/payload/object"
@@ -22,9 +20,6 @@ import (
 
 // maxAgent is the most that /init may have, in bytes. DESIGN.md's budget.
 const maxAgent = 12 << 20
-
-// imagePackage is a package with a kernel, whose name ends with its release.
-var imagePackage = regexp.MustCompile(`^deb:linux-image-([0-9].*)$`)
 
 // agentBinary is the agent's file with what tells it from others.
 type agentBinary = object.Ref
@@ -52,15 +47,20 @@ func describeAgent(path string) (agentBinary, error) {
 
 // kernel puts the agent's kernel on the medium.
 func (c *composer) kernel() error {
-	pkg, release, err := c.kernelPackage()
+	name := c.Recipe.Medium.Kernel.Deb
+	pkg, err := c.Blobs.Kernel(name)
 	if err != nil {
-		return err
+		return c.kernelError(err)
 	}
-	c.m.Kernel = release
-	path, _, err := c.Blobs.Path(recipe.Input{Deb: strings.TrimPrefix(pkg.Name, "deb:"), File: "boot/vmlinuz-" + release})
+	release, ok := strings.CutPrefix(pkg, "linux-image-")
+	if !ok {
+		return c.kernelError(fmt.Errorf("package %q neither holds a kernel nor leads to one", name))
+	}
+	path, _, err := c.Blobs.File(pkg, "boot/vmlinuz-"+release)
 	if err != nil {
-		return fmt.Errorf("%s: kernel: %w", c.Recipe.Path, err)
+		return c.kernelError(err)
 	}
+	c.kernelPackage, c.m.Kernel = pkg, release
 	f, err := fromCache(kernelPath, path)
 	if err != nil {
 		return err
@@ -68,19 +68,9 @@ func (c *composer) kernel() error {
 	return c.m.files.Add(f)
 }
 
-// kernelPackage finds the locked package that holds the kernel: the recipe may
-// name it, or a package that depends on the current one.
-func (c *composer) kernelPackage() (pkg lock.Input, release string, err error) {
-	name := "deb:" + c.Recipe.Medium.Kernel.Deb
-	in, ok := c.Lock.Lookup(name)
-	if ok && in.LeadsTo != "" {
-		in, ok = c.Lock.Lookup(in.LeadsTo)
-	}
-	m := imagePackage.FindStringSubmatch(in.Name)
-	if m == nil || !ok {
-		return lock.Input{}, "", fmt.Errorf("%s: kernel: %q neither holds a kernel nor leads to one", c.Recipe.Path, name)
-	}
-	return in, m[1], nil
+// kernelError puts the place of the recipe's kernel before err.
+func (c *composer) kernelError(err error) error {
+	return &recipe.Error{Path: c.Recipe.Path, Line: c.Recipe.Medium.Kernel.Line, Field: "kernel", Msg: err.Error()}
 }
 
 // initrd puts the initramfs on the medium: its layers one after the other.
@@ -98,20 +88,20 @@ func (c *composer) initrd() error {
 
 // modulesLayer holds the kernel modules. It is by far the most expensive one.
 func (c *composer) modulesLayer() (tree.File, error) {
-	pkg, _, err := c.kernelPackage()
-	if err != nil {
-		return tree.File{}, err
+	pkg, ok := c.Lock.Lookup("deb:" + c.kernelPackage)
+	if !ok {
+		return tree.File{}, fmt.Errorf("lock: %q is missing", c.kernelPackage)
 	}
 	sets := c.Recipe.Medium.Kernel.Modules
 	key := keyOf("modules", pkg.Ref, sets, c.compression(), c.m.Epoch)
 	return c.layer(key, func() ([]initramfs.File, error) {
-		deb, err := c.Blobs.Deb(pkg.Name)
+		deb, err := c.Blobs.Deb(c.kernelPackage)
 		if err != nil {
 			return nil, err
 		}
 		k, err := kernel.Build(deb.Walk, sets)
 		if err != nil {
-			return nil, fmt.Errorf("%s: kernel: %w", c.Recipe.Path, err)
+			return nil, c.kernelError(err)
 		}
 		return initramfs.FromTree(k.Modules...), nil
 	})

@@ -11,21 +11,11 @@ import (
 
 	"github.com/farboot/farboot/builder/grub"
 	"github.com/farboot/farboot/builder/medium/esp"
-	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/builder/tree"
 )
 
 // grubModuleDir is where grub-pc-bin keeps GRUB for BIOS machines.
 const grubModuleDir = "usr/lib/grub/i386-pc"
-
-// grubModules are all that the menu needs, so that nothing is loaded from the
-// medium later on. Every one costs some KiB of the core image's 444.
-var grubModules = []string{
-	"biosdisk", "iso9660", "part_msdos", "part_gpt", "search", "search_fs_file", // finding the medium
-	"normal", "configfile", "echo", "test", "sleep", "minicmd", "ls", "cat", // reading grub.cfg; looking around
-	"linux", "linux16", "reboot", "halt", // starting something
-	"serial", "terminal", // the operator's line
-}
 
 // biosLoader builds GRUB's core image.
 func (c *composer) biosLoader() error {
@@ -34,11 +24,11 @@ func (c *composer) biosLoader() error {
 		return err
 	}
 	defer modules.Close()
-	early, err := grub.EarlyConfig(c.m.menu.Marker, "/"+path.Dir(configPath))
+	early, err := grub.EarlyConfig("/"+c.m.Build.marker(), "/"+path.Dir(configPath))
 	if err != nil {
 		return err
 	}
-	core, err := grub.Core(modules, grub.CoreConfig{Modules: grubModules, Prefix: "/" + path.Dir(configPath), Config: early})
+	core, err := grub.Core(modules, grub.CoreConfig{Modules: grub.MenuModules(), Prefix: "/" + path.Dir(configPath), Config: early})
 	if err != nil {
 		return fmt.Errorf("%s: %w", grubPCPackage, err)
 	}
@@ -56,7 +46,7 @@ func (c *composer) grubFiles() (*zip.ReadCloser, error) {
 		return nil, fmt.Errorf("lock: %q is missing", grubPCPackage)
 	}
 	archive, _, err := c.Cache.Layer(keyOf("grub modules", pkg.Ref), func(w io.Writer) error {
-		deb, err := c.Blobs.Deb(pkg.Name)
+		deb, err := c.Blobs.Deb(grubPCPackage)
 		if err != nil {
 			return err
 		}
@@ -95,7 +85,7 @@ func (c *composer) efiLoader() error {
 		{&c.m.grubCD, grubEFIPackage, "usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed", "EFI/BOOT/grubx64.efi"},
 		{&c.m.grubNet, grubEFIPackage, "usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed", "grubx64.efi"},
 	} {
-		blob, _, err := c.Blobs.Path(recipe.Input{Deb: f.deb, File: f.file})
+		blob, _, err := c.Blobs.File(f.deb, f.file)
 		if err != nil {
 			return fmt.Errorf("UEFI loader: %w", err)
 		}
@@ -103,7 +93,7 @@ func (c *composer) efiLoader() error {
 			return err
 		}
 	}
-	stub, err := grub.StubConfig(c.m.menu.Marker, "/"+path.Dir(configPath))
+	stub, err := grub.StubConfig("/"+c.m.Build.marker(), "/"+path.Dir(configPath))
 	if err != nil {
 		return err
 	}

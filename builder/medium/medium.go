@@ -90,6 +90,9 @@ type BuildID [sha256.Size]byte
 // String returns the first 8 bytes as 16 hexadecimal digits.
 func (b BuildID) String() string { return hex.EncodeToString(b[:8]) }
 
+// marker is the file by which GRUB finds this medium among all disks.
+func (b BuildID) marker() string { return "boot/" + b.String() }
+
 // derive returns a hash for one more use of the BuildID.
 func (b BuildID) derive(use string) [sha256.Size]byte {
 	return sha256.Sum256(append([]byte(use+"\n"), b[:]...))

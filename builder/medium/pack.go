@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"github.com/farboot/farboot/builder/grub"
 	"github.com/farboot/farboot/builder/medium/hybrid"
 	"github.com/farboot/farboot/builder/netboot"
 	"github.com/farboot/farboot/builder/tree"
@@ -118,14 +119,19 @@ func (m *Medium) netboot() (*tree.Tree, error) {
 			return nil, err
 		}
 	}
-	shim := m.shim
-	shim.Path = "bootx64.efi"
-	if err := t.Add(shim, m.grubNet); err != nil {
-		return nil, err
-	}
-	texts, err := netboot.Files(m.menu)
+	shim, grubNet := m.shim, m.grubNet
+	shim.Path, grubNet.Path = netboot.Shim, netboot.GRUB
+	ipxe, err := netboot.IPXE(m.menu)
 	if err != nil {
 		return nil, err
 	}
-	return &t, t.Add(texts...)
+	config, err := grub.Config(m.menu)
+	if err != nil {
+		return nil, err
+	}
+	return &t, t.Add(shim, grubNet,
+		tree.Bytes(netboot.Script, []byte(ipxe)),
+		tree.Bytes(netboot.GRUBConfig, []byte(config)),
+		tree.Bytes(netboot.Dnsmasq, []byte(netboot.DnsmasqExample())),
+	)
 }

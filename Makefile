@@ -1,0 +1,71 @@
+# farboot: boot media for machines that nobody can walk up to.
+#
+#   make          the command, the demo medium and the demo site
+#   make boot     boots the demo medium in QEMU, up to the Debian installer
+#   make test     everything, its own set-up included
+#
+# Building needs Go and a Debian mirror, and no root. Trying it needs QEMU.
+
+GO      ?= go
+# The agent is part of the image, so its bytes must not depend on this folder,
+# the version control state or the C toolchain.
+AGENTFLAGS = -trimpath -buildvcs=false -ldflags='-s -w -buildid='
+
+SOURCES := $(shell find builder payload -name '*.go' -not -name '*_test.go') go.mod go.sum
+
+.PHONY: all
+all: out/netboot.iso out/site/manifest.json ## build command, demo medium and demo site
+
+bin/farboot: $(SOURCES)
+	$(GO) build -trimpath -o $@ ./builder/cmd/farboot
+
+bin/farboot-agent: $(SOURCES)
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 $(GO) build $(AGENTFLAGS) -o $@ ./payload/agent
+
+# Demo keys are made once. Their secret parts go to the user's configuration
+# folder, never into this one.
+keys/trust/1.json: | bin/farboot
+	bin/farboot keys init --product demo
+
+out/netboot.iso: bin/farboot bin/farboot-agent recipes/netboot.yaml keys/trust/1.json
+	bin/farboot build recipes/netboot.yaml
+
+out/site/manifest.json: bin/farboot recipes/demo-site.yaml keys/trust/1.json
+	bin/farboot publish recipes/demo-site.yaml
+
+.PHONY: boot
+boot: all ## boot the demo medium in QEMU until the Debian installer's first screen
+	bin/farboot boot out/netboot.iso --site out/site --until 'Choose language'
+
+.PHONY: test
+test: setup check unit boot-test ## run everything, set-up included
+
+.PHONY: setup
+setup: ## install what the tests compare against (apt-get, where root)
+	./builder/internal/setup/debian.sh
+
+.PHONY: check
+check: ## gofmt and vet
+	@test -z "$$(gofmt -l builder payload)" || { gofmt -l builder payload; exit 1; }
+	$(GO) vet -tags boot,bench ./...
+
+.PHONY: unit
+unit: ## every test that boots nothing, then seconds of fuzzing
+	$(GO) test ./...
+	$(GO) run ./builder/internal/fuzz -time 3s
+
+.PHONY: boot-test
+boot-test: all ## boot in QEMU, every firmware and bus
+	$(GO) test -tags boot -timeout 45m -v ./builder/boottest/...
+
+.PHONY: bench
+bench: all ## speed, side by side with the tool one would take otherwise
+	$(GO) test -tags bench -timeout 45m -v ./builder/benchmark/...
+
+.PHONY: clean
+clean: ## remove results; keys and cache stay
+	rm -rf bin out
+
+.PHONY: help
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/farboot/farboot/builder/keys"
+	"github.com/farboot/farboot/builder/medium"
+	"github.com/farboot/farboot/builder/recipe"
+	"github.com/farboot/farboot/payload/object"
+)
+
+// buildCommand makes a medium.
+func buildCommand() *cobra.Command {
+	var b build
+	c := &cobra.Command{
+		Use:   "build RECIPE",
+		Short: "Build a medium: a hybrid ISO/USB image and a netboot folder",
+		Long: `build makes out/NAME.iso and out/NAME/ from a recipe of kind "medium".
+
+The image starts from CD and from USB stick, under BIOS, UEFI and Secure Boot;
+write it to a stick with dd. The folder holds the same for a TFTP or HTTP server.
+
+The first build resolves the recipe and writes a lock beside it; later ones use
+the lock and give the same bytes. "farboot lock --update" renews it. The first
+build takes about half a minute plus the download, a later one well under a
+second. No root is needed.`,
+		Example: "  farboot build recipes/netboot.yaml",
+		Args:    exactArgs(1, "one recipe"),
+		RunE:    func(c *cobra.Command, args []string) error { return b.run(c, args[0]) },
+	}
+	c.Flags().StringVar(&b.out, "out", "", "folder for the results (default: out/ of the project)")
+	c.Flags().StringVar(&b.agent, "agent", "", "the agent's binary (default: farboot-agent beside farboot)")
+	c.Flags().BoolVar(&b.json, "json", false, "print the result as JSON")
+	return c
+}
+
+// build is one run of "farboot build".
+type build struct {
+	out, agent string
+	json       bool
+}
+
+// built is what "farboot build" reports.
+type built struct {
+	Name    string    `json:"name"`
+	Build   string    `json:"build"`
+	Epoch   time.Time `json:"epoch"`
+	Kernel  string    `json:"kernel"`
+	Lock    string    `json:"lock"`
+	Image   string    `json:"image"`
+	Netboot string    `json:"netboot"`
+	object.Ref
+}
+
+func (b build) run(c *cobra.Command, path string) error {
+	agent, err := b.agentPath()
+	if err != nil {
+		return err
+	}
+	d, err := openDesk(c, path, recipe.KindMedium)
+	if err != nil {
+		return err
+	}
+	set, err := keys.Load(d.inProject(d.recipe.Medium.Trust))
+	if err != nil {
+		return err
+	}
+	if err := d.openLock(c.Context()); err != nil {
+		return err
+	}
+	blobs, err := d.fetch(c.Context())
+	if err != nil {
+		return err
+	}
+	defer blobs.Close()
+	d.progress.step("building %s", d.recipe.Name())
+	m, err := medium.Compose(medium.Parts{
+		Recipe: d.recipe, Lock: d.lock, Blobs: blobs, Cache: d.cache, Agent: agent,
+		Statement: set.Newest().Statement, Signatures: set.Newest().Signature,
+	})
+	if err != nil {
+		return err
+	}
+	return b.write(c, d, m)
+}
+
+// write packs the medium and reports.
+func (b build) write(c *cobra.Command, d *desk, m *medium.Medium) error {
+	out, err := d.outDir(b.out)
+	if err != nil {
+		return err
+	}
+	result := built{
+		Name: m.Name, Build: m.Build.String(), Epoch: m.Epoch, Kernel: m.Kernel, Lock: d.lockPath(),
+		Image: filepath.Join(out, m.Name+".iso"), Netboot: filepath.Join(out, m.Name),
+	}
+	if err := m.WriteImage(result.Image); err != nil {
+		return err
+	}
+	if err := m.WriteNetboot(result.Netboot); err != nil {
+		return err
+	}
+	if result.Ref, err = hashFile(result.Image); err != nil {
+		return err
+	}
+	if b.json {
+		return printJSON(c.OutOrStdout(), result)
+	}
+	table(c.OutOrStdout(), [][2]string{
+		{"image", fmt.Sprintf("%s (%s)", result.Image, bytesText(result.Size))},
+		{"sha256", result.SHA256.String()},
+		{"netboot", result.Netboot + string(filepath.Separator)},
+		{"kernel", result.Kernel},
+		{"build", result.Build},
+	})
+	return nil
+}
+
+// agentPath returns where the agent's binary lies.
+func (b build) agentPath() (string, error) {
+	if b.agent != "" {
+		return b.agent, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("agent: %w", err)
+	}
+	path := filepath.Join(filepath.Dir(self), "farboot-agent")
+	if _, err := os.Stat(path); err != nil {
+		return "", withHint(fmt.Errorf("agent: %w", err), `"make" builds it beside farboot; --agent names another place`)
+	}
+	return path, nil
+}
+
+// hashFile returns the size and hash of the file at path.
+func hashFile(path string) (object.Ref, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return object.Ref{}, err
+	}
+	defer f.Close()
+	return object.Of(f)
+}

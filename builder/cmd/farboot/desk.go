@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/farboot/farboot/builder/lock"
+	"github.com/farboot/farboot/builder/medium"
+	"github.com/farboot/farboot/builder/recipe"
+	"github.com/farboot/farboot/builder/source"
+	"github.com/farboot/farboot/builder/source/cache"
+	"github.com/farboot/farboot/payload/fetch"
+	"github.com/farboot/farboot/payload/object"
+)
+
+// desk is what every verb that works on a recipe has before it: the recipe, its
+// lock, a cache and a client.
+type desk struct {
+	recipe   *recipe.Recipe
+	lock     *lock.Lock
+	cache    *cache.Cache
+	progress *progress
+	options  source.Options
+}
+
+// openDesk loads the recipe at path, which must be of the kind given ("" takes
+// both).
+func openDesk(c *cobra.Command, path, kind string) (*desk, error) {
+	r, err := recipe.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	if kind != "" && r.Kind != kind {
+		return nil, &recipe.Error{Path: path, Line: 1, Field: "kind", Msg: fmt.Sprintf("%q, want %q", r.Kind, kind), Hint: otherVerb[r.Kind]}
+	}
+	dir, err := cache.DefaultDir()
+	if err != nil {
+		return nil, err
+	}
+	store, err := cache.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	d := &desk{recipe: r, cache: store, progress: newProgress(c.ErrOrStderr())}
+	d.options = source.Options{Cache: store, Client: fetch.New(fetch.DefaultLimits(), fetch.Proxy()), Progress: d.progress.report}
+	return d, nil
+}
+
+// otherVerb tells which verb is for which kind of recipe.
+var otherVerb = map[string]string{
+	recipe.KindMedium: `a medium is built: "farboot build RECIPE"`,
+	recipe.KindSite:   `a site is published: "farboot publish RECIPE"`,
+}
+
+// extra lists the inputs that the recipe's kind needs beside its own.
+func (d *desk) extra() []recipe.Input {
+	if d.recipe.Kind == recipe.KindMedium {
+		return medium.Inputs()
+	}
+	return nil
+}
+
+// lockPath is where the recipe's lock lies.
+func (d *desk) lockPath() string { return lock.PathFor(d.recipe.Path) }
+
+// recipeSum is what the lock must have been made for.
+func (d *desk) recipeSum() object.ID {
+	var names []string
+	for _, in := range d.extra() {
+		names = append(names, in.Name())
+	}
+	return lock.RecipeSum(d.recipe.Raw, names...)
+}
+
+// openLock reads the lock, or makes it where there is none yet. A lock that is
+// there is never renewed silently.
+func (d *desk) openLock(ctx context.Context) error {
+	l, err := lock.Load(d.lockPath(), d.recipeSum())
+	if errors.Is(err, lock.ErrMissing) {
+		return d.renewLock(ctx)
+	}
+	if err != nil {
+		return withHint(err, "farboot lock --update %s", d.recipe.Path)
+	}
+	d.lock = l
+	return nil
+}
+
+// renewLock resolves the recipe's inputs anew and writes the lock.
+func (d *desk) renewLock(ctx context.Context) error {
+	d.progress.step("resolving %s", d.recipe.Path)
+	l, err := source.Resolve(ctx, d.recipe, d.extra(), d.options)
+	d.progress.finish()
+	if err != nil {
+		return err
+	}
+	l.Recipe = d.recipeSum()
+	if err := lock.Save(d.lockPath(), l); err != nil {
+		return err
+	}
+	d.lock = l
+	return nil
+}
+
+// fetch brings every locked input into the cache.
+func (d *desk) fetch(ctx context.Context) (*source.Blobs, error) {
+	defer d.progress.finish()
+	return source.Fetch(ctx, d.recipe, d.lock, d.options)
+}
+
+// inProject returns where a path of the recipe lies.
+func (d *desk) inProject(path string) string {
+	return filepath.Join(d.recipe.Dir, filepath.FromSlash(path))
+}
+
+// outDir returns the folder for results, which it makes: the flag's, or else
+// the project's "out".
+func (d *desk) outDir(flag string) (string, error) {
+	dir := flag
+	if dir == "" {
+		dir = d.inProject("out")
+	}
+	return dir, os.MkdirAll(dir, 0o755)
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/farboot/farboot/builder/lock"
+)
+
+// lockCommand shows and renews locks.
+func lockCommand() *cobra.Command {
+	var update, asJSON bool
+	c := &cobra.Command{
+		Use:   "lock RECIPE",
+		Short: "Show what a recipe is locked to, or renew it",
+		Long: `lock prints the inputs that the recipe's lock names, making the lock where there
+is none. With --update it resolves them anew: newer packages, changed files, a
+changed recipe.`,
+		Example: "  farboot lock --update recipes/netboot.yaml",
+		Args:    exactArgs(1, "one recipe"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return runLock(c, args[0], update, asJSON)
+		},
+	}
+	c.Flags().BoolVar(&update, "update", false, "resolve anew and write the lock")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the lock as JSON")
+	return c
+}
+
+func runLock(c *cobra.Command, path string, update, asJSON bool) error {
+	d, err := openDesk(c, path, "")
+	if err != nil {
+		return err
+	}
+	old, _ := lock.Load(d.lockPath(), d.recipeSum()) // for comparison only; a bad one compares to nothing
+	if !update {
+		err = d.openLock(c.Context())
+	} else {
+		if old != nil {
+			d.options.Floor = old.Epoch
+		}
+		err = d.renewLock(c.Context())
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(c.OutOrStdout(), d.lock)
+	}
+	var rows [][2]string
+	for _, in := range d.lock.Inputs {
+		rows = append(rows, [2]string{in.Name, describeInput(in, old)})
+	}
+	table(c.OutOrStdout(), append(rows, [2]string{"epoch", d.lock.Epoch.Format("2006-01-02 15:04:05 MST")}))
+	return nil
+}
+
+// describeInput tells an input's version and size, and what it was before.
+func describeInput(in lock.Input, old *lock.Lock) string {
+	what := bytesText(in.Size)
+	if in.Version != "" {
+		what = in.Version + ", " + what
+	}
+	if old == nil {
+		return what
+	}
+	switch was, known := old.Lookup(in.Name); {
+	case !known:
+		return what + " (new)"
+	case was.Ref != in.Ref && was.Version != in.Version:
+		return fmt.Sprintf("%s (was %s)", what, was.Version)
+	case was.Ref != in.Ref:
+		return what + " (changed)"
+	}
+	return what
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// run is the whole command: it parses args, does what they say and reports a
+// failure on stderr before it returns it. The first interrupt cancels what is
+// under way, the second ends the process.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		complain(stderr, err)
+	}
+	return err
+}
+
+// rootCommand puts the verbs together.
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "farboot",
+		Short: "Boot media for machines that nobody can walk up to",
+		Long: `farboot builds boot media for machines that nobody can walk up to, and the
+sites that tell such machines what to boot.
+
+  farboot keys init                       once: root key, manifest key, statement 1
+  farboot build recipes/netboot.yaml      the medium: out/netboot.iso, out/netboot/
+  farboot publish recipes/demo-site.yaml  the site: out/site/
+  farboot boot out/netboot.iso            try it in QEMU`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{err: err, command: c.CommandPath()} })
+	root.AddCommand(
+		keysCommand(),
+		buildCommand(),
+		publishCommand(),
+		serveCommand(),
+		bootCommand(),
+		inspectCommand(),
+		lockCommand(),
+		schemaCommand(),
+	)
+	return root
+}
+
+// usageError is a command line that farboot does not understand.
+type usageError struct {
+	err     error
+	command string
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// exactArgs wants n arguments and says which.
+func exactArgs(n int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		return &usageError{err: errors.New(c.Name() + ": want " + what), command: c.CommandPath()}
+	}
+}
