@@ -61,7 +61,11 @@ func (k *keysInit) run(c *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	o := keys.InitOptions{Dir: k.dir, Project: project, Secrets: k.secret.dir, Product: k.product, Now: time.Now()}
+	secrets, err := k.secret.folder()
+	if err != nil {
+		return err
+	}
+	o := keys.InitOptions{Dir: k.dir, Project: project, Secrets: secrets, Product: k.product, Now: time.Now()}
 	if k.ask || k.secret.passphraseFile != "" {
 		o.Passphrase = k.secret.passphrase(c, true)
 	}
@@ -90,6 +94,14 @@ type secretFlags struct{ dir, passphraseFile string }
 func (s *secretFlags) flags(c *cobra.Command) {
 	c.Flags().StringVar(&s.dir, "secrets", "", "folder for secret keys (default: farboot/secret in your configuration folder)")
 	c.Flags().StringVar(&s.passphraseFile, "passphrase-file", "", "file whose first line is the passphrase")
+}
+
+// folder returns the folder for secret keys.
+func (s *secretFlags) folder() (string, error) {
+	if s.dir != "" {
+		return s.dir, nil
+	}
+	return keys.DefaultSecrets()
 }
 
 // passphrase returns what asks for a passphrase: the file's first line, or else

@@ -77,8 +77,12 @@ func (p *publish) run(c *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
+	secrets, err := p.secret.folder()
+	if err != nil {
+		return err
+	}
 	o.Dir, o.Keys, o.Now = filepath.Join(out, d.recipe.Name()), set, time.Now()
-	o.Sign = set.Signer(p.secret.dir, p.secret.passphrase(c, false), o.Now)
+	o.Sign = set.Signer(secrets, p.secret.passphrase(c, false), o.Now)
 	result, err := site.Publish(c.Context(), o)
 	if errors.Is(err, site.ErrForeign) {
 		return withHint(err, "--out names another folder")
