@@ -217,9 +217,9 @@ func (n *Network) hopeless(waited time.Duration) error {
 func (n *Network) noCard() error {
 	ids := hardware.Driverless(n.sysfs)
 	if len(ids) == 0 {
-		return fmt.Errorf("%w: no network card found, nor any network controller on PCI", ErrNoNetwork)
+		return fmt.Errorf("%w card found, nor any network controller on PCI", ErrNoNetwork)
 	}
-	return fmt.Errorf("%w: no network card found: no driver on this medium for PCI ids %s", ErrNoNetwork, strings.Join(ids, ", "))
+	return fmt.Errorf("%w card found: no driver on this medium for PCI ids %s", ErrNoNetwork, strings.Join(ids, ", "))
 }
 
 // state names each card and why it has no lease.
