@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"net"
 	"os"
 	"regexp"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/network"
+	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/fetch/evil"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
@@ -435,6 +437,8 @@ func TestReason(t *testing.T) {
 	for want, err := range map[string]error{
 		"untrusted":     fmt.Errorf("a: %w", errors.Join(trust.ErrUntrusted, os.ErrNotExist)),
 		"kexec-refused": fmt.Errorf("%w: %w", errQuiet, handover.ErrRefused),
+		"unreachable":   fmt.Errorf("site: %w", context.DeadlineExceeded),
+		"dns":           fmt.Errorf("%w: %w", fetch.ErrUnreachable, &net.DNSError{Err: "no such host"}),
 		"crashed":       fmt.Errorf("%w: nil map", ErrCrashed),
 		"failed":        errors.New("something else"),
 	} {

@@ -13,7 +13,7 @@ import (
 
 // manifest returns the first site's manifest that is verified and meant for this
 // medium. Without one it returns nil, and each site's reason has been printed.
-func (b *boot) manifest(ctx context.Context) (m *manifest.Manifest) {
+func (b *boot) manifest(ctx context.Context) *manifest.Manifest {
 	for _, site := range b.medium.Site {
 		m, err := b.ask(ctx, site)
 		if err == nil {

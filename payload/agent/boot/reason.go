@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"context"
 	"errors"
 	"net"
 
@@ -34,7 +35,7 @@ func Reason(err error) string {
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return "dns"
 	}
-	if errors.Is(err, fetch.ErrUnreachable) {
+	if errors.Is(err, fetch.ErrUnreachable) || errors.Is(err, context.DeadlineExceeded) {
 		return "unreachable"
 	}
 	return "failed"

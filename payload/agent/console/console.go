@@ -40,11 +40,15 @@ type Console struct {
 }
 
 // Open opens all consoles that the kernel prints on, by the list in sysfs (the
-// file tree of /sys) and the device nodes in dev, usually /dev. Consoles that
-// cannot be opened are left out: a Console without any swallows what is printed.
+// file tree of /sys) and the device nodes in dev, usually /dev; without a list,
+// the one behind /dev/console. Consoles that cannot be opened are left out: a
+// Console without any swallows what is printed.
 func Open(sysfs fs.FS, dev string) *Console {
 	var writers []io.Writer
-	active, _ := fs.ReadFile(sysfs, activeFile) // none listed is none opened
+	active, err := fs.ReadFile(sysfs, activeFile)
+	if err != nil {
+		active = []byte("console")
+	}
 	root, err := os.OpenRoot(dev)
 	if err != nil {
 		return New()

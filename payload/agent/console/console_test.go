@@ -179,6 +179,13 @@ func TestOpen(t *testing.T) {
 		t.Errorf("tty0 got %q, want %q", got[:n], want)
 	}
 
+	if err := os.Symlink("tty0", filepath.Join(dev, "console")); err != nil {
+		t.Fatal(err)
+	}
+	if c := Open(fstest.MapFS{}, dev); len(c.terminals) != 1 {
+		t.Errorf("without a list %d consoles were opened, want /dev/console", len(c.terminals))
+	}
+
 	pty := Open(fstest.MapFS{activeFile: {Data: []byte(filepath.Base(name))}}, filepath.Dir(name))
 	if len(pty.terminals) != 1 {
 		t.Fatalf("%s was not opened", name)

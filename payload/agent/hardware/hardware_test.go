@@ -90,8 +90,16 @@ func TestNICs(t *testing.T) {
 		{Name: "eth0", MAC: "00:11:22:aa:bb:cc", Driver: "unknown driver"},
 		{Name: "eth1", MAC: "52:54:00:12:34:56", Driver: "virtio_net"},
 	}
-	if diff := cmp.Diff(want, NICs(sys())); diff != "" {
+	if diff := cmp.Diff(want, NICs(sys(), nil)); diff != "" {
 		t.Error(diff)
+	}
+	if diff := cmp.Diff(want[1:], NICs(sys(), map[string]bool{"eth0": true})); diff != "" {
+		t.Errorf("with eth0 known: %s", diff)
+	}
+	young := sys()
+	delete(young, "class/net/eth0/address")
+	if diff := cmp.Diff(want[1:], NICs(young, nil)); diff != "" {
+		t.Errorf("with eth0 just appearing: %s", diff)
 	}
 	if Carrier(sys(), "eth0") || !Carrier(sys(), "eth1") || Carrier(sys(), "eth9") {
 		t.Error("carrier: want it on eth1 only")

@@ -23,7 +23,7 @@ func Identity(sysfs fs.FS) manifest.Identity {
 		UUID:   strings.ToLower(meaningful(value(sysfs, "class/dmi/id/product_uuid"))),
 		Serial: meaningful(value(sysfs, "class/dmi/id/product_serial")),
 	}
-	for _, nic := range NICs(sysfs) {
+	for _, nic := range NICs(sysfs, nil) {
 		id.MACs = append(id.MACs, nic.MAC)
 	}
 	return id
@@ -38,20 +38,33 @@ func Model(sysfs fs.FS) string {
 	return "unknown machine"
 }
 
-// NICs lists the wired Ethernet cards that have a driver, by name.
-func NICs(sysfs fs.FS) []NIC {
+// NICs lists the wired Ethernet cards that have a driver, by name, but for those
+// that the caller knows already.
+func NICs(sysfs fs.FS, known map[string]bool) []NIC {
 	var nics []NIC
 	entries, _ := fs.ReadDir(sysfs, "class/net")
 	for _, e := range entries {
-		dir := path.Join("class/net", e.Name())
-		// ARPHRD_ETHER is 1. Bridges, bonds and the like have no device.
-		if value(sysfs, dir+"/type") != "1" || !exists(sysfs, dir+"/device") ||
-			exists(sysfs, dir+"/wireless") || exists(sysfs, dir+"/phy80211") {
+		if known[e.Name()] {
 			continue
 		}
-		nics = append(nics, NIC{Name: e.Name(), MAC: strings.ToLower(value(sysfs, dir+"/address")), Driver: driver(sysfs, dir)})
+		if nic, ok := wired(sysfs, e.Name()); ok {
+			nics = append(nics, nic)
+		}
 	}
 	return nics
+}
+
+// wired tells whether a network interface is a wired card. One that appears at
+// this moment may lack its address still, and is none yet.
+func wired(sysfs fs.FS, name string) (NIC, bool) {
+	dir := path.Join("class/net", name)
+	// ARPHRD_ETHER is 1. Bridges, bonds and the like have no device.
+	if value(sysfs, dir+"/type") != "1" || !exists(sysfs, dir+"/device") ||
+		exists(sysfs, dir+"/wireless") || exists(sysfs, dir+"/phy80211") {
+		return NIC{}, false
+	}
+	mac := strings.ToLower(value(sysfs, dir+"/address"))
+	return NIC{Name: name, MAC: mac, Driver: driver(sysfs, dir)}, mac != ""
 }
 
 // Carrier tells whether the NIC is up and has a cable with somebody at its end.

@@ -54,8 +54,8 @@ func apply(nic string, l Lease) error {
 	return nil
 }
 
-// clear takes all IPv4 addresses, and with them the routes, from the interface.
-func clear(nic string) error {
+// unconfigure takes all IPv4 addresses, and with them the routes, from the interface.
+func unconfigure(nic string) error {
 	link, err := netlink.LinkByName(nic)
 	if err != nil {
 		return err

@@ -100,7 +100,7 @@ type granted struct {
 // ends or [Network.Close]. sysfs is the file tree of /sys.
 func Open(ctx context.Context, sysfs fs.FS, limits Limits, log func(format string, args ...any)) *Network {
 	return open(ctx, sysfs, limits, log, kernel{
-		up: up, down: down, clear: clear, apply: apply, dhcp: dhcp,
+		up: up, down: down, clear: unconfigure, apply: apply, dhcp: dhcp,
 		resolv: func(l Lease) error { return writeResolvConf(l.DNS) },
 	})
 }
@@ -247,10 +247,7 @@ func (n *Network) note(c *card, why string) {
 func (n *Network) discover(ctx context.Context) {
 	known := map[string]bool{}
 	for ctx.Err() == nil {
-		for _, nic := range hardware.NICs(n.sysfs) {
-			if known[nic.Name] {
-				continue
-			}
+		for _, nic := range hardware.NICs(n.sysfs, known) {
 			known[nic.Name] = true
 			c := &card{NIC: nic, why: "coming up"}
 			n.mu.Lock()
