@@ -79,8 +79,8 @@ func awkward(t *testing.T) *tree.Tree {
 	add("a/b/c/d/e/f/g/h/i/j/k/l/deep", 5000)
 	add(strings.Repeat("n", maxName), 7)
 	add("long/"+strings.Repeat("m", maxName-4)+".txt", 7)
-	for n := 200; n < maxName; n++ { // walks over the edge where a name moves into the continuation area
-		add("edge/"+strings.Repeat("e", n-150), n)
+	for n := 50; n < maxName; n++ { // over the edge where a name moves into the continuation area
+		add("edge/"+strings.Repeat("e", n), n)
 	}
 	add("collide/abcdefgh1/2.txt", 10)
 	add("collide/abcdefg0a/b.txt", 10)

@@ -97,9 +97,9 @@ func checkFile(f tree.File) error {
 
 // identify gives each of siblings its ISO 9660 identifier, which only systems
 // without Rock Ridge see: upper case, at most 30 characters, made unique by a
-// number. It depends on the names alone.
+// number. Siblings come in the order of the tree's paths, so that the same tree
+// always has the same identifiers.
 func identify(siblings []*node) {
-	slices.SortFunc(siblings, func(a, b *node) int { return strings.Compare(a.name, b.name) })
 	taken := make(map[string]bool)
 	for _, n := range siblings {
 		stem, ext := split(n)
