@@ -42,7 +42,7 @@ test: setup check unit boot-test ## run everything, set-up included
 
 .PHONY: setup
 setup: ## install what the tests compare against (apt-get, where root)
-	./builder/internal/setup/debian.sh
+	.ci/setup
 
 .PHONY: check
 check: ## gofmt and vet
