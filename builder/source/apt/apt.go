@@ -45,7 +45,8 @@ const (
 	maxKeyring  = 4 << 20   // bytes of a keyring; 55 918
 )
 
-// Classes of error, for errors.Is. [object.ErrMismatch] is a further one.
+// Classes of error, for errors.Is. Bytes that are not those that were signed
+// wrap object.ErrMismatch.
 var (
 	// ErrNoSource says that nothing configured serves the suite. The way out
 	// is to set mirror, security and keyring under "apt:" in the recipe.
