@@ -6,10 +6,13 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/farboot/farboot/payload/fetch/evil"
 	"github.com/farboot/farboot/payload/object"
@@ -56,6 +59,7 @@ func TestObjectArrives(t *testing.T) {
 		{"stall", []evil.Fault{evil.First(2, evil.Stall(1000))}, 3, "- bytes=1000- bytes=2000-"},
 		{"silence", []evil.Fault{evil.First(1, evil.Silent())}, 2, "- -"},
 		{"drip", []evil.Fault{evil.First(1, evil.Drip(100*time.Millisecond))}, 2, "- bytes=300-"},
+		{"drip at last", []evil.Fault{evil.First(1, evil.DripFrom(290_000, 100*time.Millisecond))}, 2, "- bytes=290600-"},
 		{"slow, but fast enough", []evil.Fault{evil.Drip(time.Second / 1200)}, 1, "-"},
 		{"busy", []evil.Fault{evil.First(4, evil.Status(503))}, 5, "- - - - -"},
 		{"redirect", []evil.Fault{evil.First(3, evil.Redirect("/elsewhere?x"))}, 4, "- - - -"},
@@ -118,6 +122,8 @@ func TestObjectRefuses(t *testing.T) {
 		{"drip", []evil.Fault{evil.Drip(100 * time.Millisecond)}, 5, ErrUnreachable, "10 bytes/s, at least 1024 are waited for"},
 		{"a byte each time", []evil.Fault{evil.Cut(1)}, 5, ErrUnreachable, "unexpected EOF (at byte 5 of 300000)"},
 		{"start over each time", []evil.Fault{evil.IgnoreRange(), evil.Cut(200_000)}, 6, ErrUnreachable, "unexpected EOF (at byte 200000 of 300000) (6 times)"},
+		{"start over, shorter", []evil.Fault{evil.IgnoreRange(), evil.First(1, evil.Cut(200_000)), evil.First(2, evil.Cut(100_000)), evil.Cut(170_000)},
+			6, ErrUnreachable, "(at byte 170000 of 300000) (4 times)"},
 		{"redirect loop", []evil.Fault{evil.Redirect("/o")}, 4, ErrRefused, "more than 3 redirects"},
 		{"redirect to another host", []evil.Fault{evil.Redirect("http://b/o")}, 1, ErrRefused, `another server, "b"`},
 		{"redirect to another port", []evil.Fault{evil.Redirect("http://a:22/o")}, 1, ErrRefused, `another server, "a:22"`},
@@ -225,19 +231,30 @@ func TestRequestHeader(t *testing.T) {
 		if err := n.client().Object(t.Context(), []string{srv.URL + "/o?secret"}, object.OfBytes(data), make(file, len(data)), nil); err != nil {
 			t.Fatal(err)
 		}
+		want := http.Header{"Accept-Encoding": {"identity"}, "User-Agent": {"farboot/1"}}
 		for i, r := range srv.Requests() {
-			for key, want := range map[string]string{
-				"Accept-Encoding": "identity", "User-Agent": "farboot/1", "Referer": "", "Authorization": "", "Cookie": "",
-			} {
-				if got := r.Header.Get(key); got != want {
-					t.Errorf("request %d: %s is %q, want %q", i, key, got, want)
-				}
+			if i == 2 {
+				want.Set("Range", "bytes=10-")
+				want.Set("If-Range", `"content"`)
 			}
-			if want := ""; i == 2 && r.Header.Get("If-Range") != `"content"` {
-				t.Errorf("request %d: If-Range is %q, want %q", i, r.Header.Get("If-Range"), want)
+			if diff := cmp.Diff(want, r.Header); r.Method != http.MethodGet || diff != "" {
+				t.Errorf("request %d is a %s; its header differs (-want +got):\n%s", i, r.Method, diff)
 			}
 		}
 	})
+}
+
+func TestValidator(t *testing.T) {
+	const date = "Sat, 21 Nov 2026 12:00:00 GMT"
+	for want, header := range map[string]http.Header{
+		`"strong"`: {"Etag": {`"strong"`}, "Last-Modified": {date}},
+		date:       {"Etag": {`W/"weak"`}, "Last-Modified": {date}},
+		"":         {"Etag": {`W/"weak"`}},
+	} {
+		if got := validator(header); got != want {
+			t.Errorf("%v: %q, want %q", header, got, want)
+		}
+	}
 }
 
 func TestCancel(t *testing.T) {

@@ -50,7 +50,7 @@ func TestCertificateDates(t *testing.T) {
 func TestTLSRedirects(t *testing.T) {
 	cert, roots := mint(t, time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC))
 	bubble(t, func(t *testing.T, n *network) {
-		n.serve("a", evil.Content([]byte("hello")), evil.On("/up", evil.Redirect("https://a/d")))
+		n.serve("a", evil.Content([]byte("hello")), evil.On("/up", evil.Redirect("https://a:443/d")))
 		n.listenTLS("a:443", evil.New(evil.Content([]byte("hello")), evil.On("/down", evil.Redirect("http://a/d"))), cert)
 		n.listenTLS("b:443", evil.New(evil.Content([]byte("hello"))), cert)
 		c := n.client(Roots(roots))

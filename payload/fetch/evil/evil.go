@@ -139,7 +139,8 @@ type Answer struct {
 
 	Silent bool          // not even a status line
 	Flood  bool          // a header that never ends
-	Drip   time.Duration // the pause before each byte of the body
+	Drip   time.Duration // the pause before each byte of the body behind Fast
+	Fast   int           // how many bytes are sent at once
 	Stop   int           // how many bytes of the body, as sent, are sent; -1 is all
 	Hang   bool          // keep the connection open after the last byte
 }
@@ -174,6 +175,9 @@ func (a *Answer) send(ctx context.Context, conn net.Conn) error {
 	}
 	var w io.Writer = conn
 	if a.Drip > 0 {
+		if _, err := io.CopyN(conn, body, int64(a.Fast)); err != nil {
+			return err
+		}
 		w = dripper{ctx, conn, a.Drip}
 	}
 	if _, err := io.Copy(w, body); err != nil {

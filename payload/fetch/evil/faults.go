@@ -56,6 +56,11 @@ func Silent() Fault { return change(func(a *Answer) { a.Silent = true }) }
 // Drip sends the body byte by byte, with a pause before each.
 func Drip(pause time.Duration) Fault { return change(func(a *Answer) { a.Drip = pause }) }
 
+// DripFrom is a Drip that begins after n bytes.
+func DripFrom(n int, pause time.Duration) Fault {
+	return change(func(a *Answer) { a.Fast, a.Drip = n, pause })
+}
+
 // CloseDelimited claims no length: the body ends with the connection. With
 // [Cut] before it, the client cannot tell half a body from a whole one.
 func CloseDelimited() Fault { return change(func(a *Answer) { a.Length = -1 }) }
