@@ -126,18 +126,23 @@ type bootCode struct {
 
 // readBootCode reads the three images after a look at their sizes and preset
 // fields.
-func readBootCode(src fs.FS) (b bootCode, err error) {
-	if b.cdboot, err = readSized(src, "cdboot.img", DiskbootOffset); err != nil {
-		return b, err
+func readBootCode(src fs.FS) (bootCode, error) {
+	cdboot, err := readSized(src, "cdboot.img", DiskbootOffset)
+	if err != nil {
+		return bootCode{}, err
 	}
-	if b.diskboot, err = readSized(src, "diskboot.img", sectorSize); err != nil {
-		return b, err
+	diskboot, err := readSized(src, "diskboot.img", sectorSize)
+	if err != nil {
+		return bootCode{}, err
 	}
-	if got := binary.LittleEndian.Uint16(b.diskboot[blockSegmentAt:]); got != blockSegment {
-		return b, fmt.Errorf("grub: diskboot.img: loads to segment %#x, want %#x", got, blockSegment)
+	if got := binary.LittleEndian.Uint16(diskboot[blockSegmentAt:]); got != blockSegment {
+		return bootCode{}, fmt.Errorf("grub: diskboot.img: loads to segment %#x, want %#x", got, blockSegment)
 	}
-	b.decompressor, err = readDecompressor(src)
-	return b, err
+	decompressor, err := readDecompressor(src)
+	if err != nil {
+		return bootCode{}, err
+	}
+	return bootCode{cdboot, diskboot, decompressor}, nil
 }
 
 // assemble fills in the fields that depend on the packed payload and joins all.
