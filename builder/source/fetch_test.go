@@ -195,7 +195,7 @@ func TestGone(t *testing.T) {
 // TestSwappedPackages serves sound, signed, rightly hashed packages under the
 // names of others: an archive gone bad, or a lock made up by hand.
 func TestSwappedPackages(t *testing.T) {
-	real := aptsim.Package{Name: "tool", Version: "2.0", Files: map[string]string{"usr/lib/tool/kernel": "old"}}
+	swapped := aptsim.Package{Name: "tool", Version: "2.0", Files: map[string]string{"usr/lib/tool/kernel": "old"}}
 	for name, other := range map[string]aptsim.Package{
 		"name":         {Name: "tools", Version: "2.0"},
 		"version":      {Name: "tool", Version: "1.0"},
@@ -209,11 +209,11 @@ func TestSwappedPackages(t *testing.T) {
 			for _, path := range []string{"pool/other/tools_2.0_amd64.deb", "pool/other/tool_1.0_amd64.deb", "pool/other/tool_2.0_i386.deb"} {
 				if strings.Contains(path, other.Name+"_") && (other.Arch == "" || strings.Contains(path, other.Arch)) &&
 					strings.Contains(path, "_"+other.Version+"_") {
-					real.Deb = m.File(path)
+					swapped.Deb = m.File(path)
 				}
 			}
 			s := w.mirrors[0].Suite("bookworm")
-			s.Packages["main"] = append(s.Packages["main"][:3], real)
+			s.Packages["main"] = append(s.Packages["main"][:3], swapped)
 			w.mirrors[0].Publish()
 			r := w.recipe(text)
 			_, err := Fetch(t.Context(), r, w.resolve(r), w.options)

@@ -130,9 +130,9 @@ const kernelPrefix = "linux-image-"
 // kernelBehind returns the package with a kernel that p depends on. A package
 // that holds a kernel itself depends on none.
 func kernelBehind(p apt.Package) (apt.Relation, bool) {
-	for _, any := range p.Depends {
-		if len(any) > 0 && strings.HasPrefix(any[0].Name, kernelPrefix) {
-			return any[0], true
+	for _, group := range p.Depends {
+		if len(group) > 0 && strings.HasPrefix(group[0].Name, kernelPrefix) {
+			return group[0], true
 		}
 	}
 	return apt.Relation{}, false
