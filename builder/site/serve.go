@@ -47,7 +47,6 @@ func Handler(dir string, accessLog io.Writer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		a := &answer{ResponseWriter: w}
-		a.extend() // the last request's deadline is still in force
 		serveFile(a, r, dir)
 		lines.Printf("%s %s %s %q %d %d %.3fs", start.UTC().Format(time.RFC3339), r.RemoteAddr, r.Method,
 			r.URL.Path, a.status, a.bytes, time.Since(start).Seconds())
@@ -59,7 +58,7 @@ func Handler(dir string, accessLog io.Writer) http.Handler {
 func Serve(ctx context.Context, ln net.Listener, dir string, accessLog io.Writer) error {
 	server := &http.Server{
 		Handler:           Handler(dir, accessLog),
-		ReadHeaderTimeout: headerTime, ReadTimeout: headerTime,
+		ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, WriteTimeout: pieceTime,
 		IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
 		ErrorLog: log.New(io.Discard, "", 0), // of no use but to whoever attacks
 	}

@@ -2,8 +2,6 @@ package trust_test
 
 import (
 	"bytes"
-	"crypto"
-	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
@@ -326,71 +324,4 @@ func TestVerifiedIsACopy(t *testing.T) {
 	if _, err := site.Store.Open(manifest, v.Bytes(), site.Sign(t, v.Bytes(), issued), issued); err != nil {
 		t.Errorf("Store changed through Statement(): %v", err)
 	}
-}
-
-// rawSignature signs without the library's own objections to key and date.
-func rawSignature(t testing.TB, key *packet.PrivateKey, data []byte, at time.Time, options ...func(*packet.Signature)) []byte {
-	t.Helper()
-	sig := &packet.Signature{
-		Version: 4, SigType: packet.SigTypeBinary, PubKeyAlgo: key.PubKeyAlgo, Hash: crypto.SHA256,
-		CreationTime: at, IssuerKeyId: &key.KeyId,
-		Notations: []*packet.Notation{{Name: trust.Notation, Value: []byte(manifest), IsHumanReadable: true}},
-	}
-	for _, option := range options {
-		option(sig)
-	}
-	h := sig.Hash.New()
-	h.Write(data)
-	noSalt := false // the library has no salt for SHA-1
-	if err := sig.Sign(h, key, &packet.Config{NonDeterministicSignaturesViaNotation: &noSalt}); err != nil {
-		t.Fatal(err)
-	}
-	var buf bytes.Buffer
-	if err := sig.Serialize(&buf); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
-}
-
-// TestRawSignatures are defects that no polite program makes.
-func TestRawSignatures(t *testing.T) {
-	root := trusttest.NewKey(t, "root", issued)
-	rsa := trusttest.NewKey(t, "rsa", issued, func(c *packet.Config) { c.Algorithm, c.RSABits = packet.PubKeyAlgoRSA, 3072 })
-	store := roles(t, root, 1, rsa)
-	data := []byte("data")
-	accepted(t, store, data, rawSignature(t, rsa.Entity.PrivateKey, data, issued), rsa)
-	for _, typ := range []packet.SignatureType{
-		packet.SigTypeGenericCert, packet.SigTypePositiveCert, packet.SigTypeDirectSignature, 0x02, packet.SigTypeKeyRevocation,
-	} {
-		sig := rawSignature(t, rsa.Entity.PrivateKey, data, issued, func(s *packet.Signature) { s.SigType = typ })
-		refused(t, store, data, sig, "want a signature over binary data")
-	}
-	text := rawSignature(t, rsa.Entity.PrivateKey, data, issued, func(s *packet.Signature) { s.SigType = packet.SigTypeText })
-	refused(t, store, data, text, "text mode")
-	for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA224, crypto.SHA384} {
-		sig := rawSignature(t, rsa.Entity.PrivateKey, data, issued, func(s *packet.Signature) { s.Hash = hash })
-		refused(t, store, data, sig, "made with "+hash.String())
-	}
-	encryption := rawSignature(t, rsa.Entity.Subkeys[0].PrivateKey, data, issued)
-	refused(t, store, data, encryption, "bad")
-
-	// A notation in the part that is not signed is nobody's word.
-	bare := rawSignature(t, rsa.Entity.PrivateKey, data, issued, func(s *packet.Signature) { s.Notations = nil })
-	refused(t, store, data, bare, "no purpose")
-	refused(t, store, data, withUnhashedPurpose(t, bare), "no purpose")
-}
-
-// withUnhashedPurpose adds the purpose to the unhashed part of a signature by
-// an RSA-3072 key: 0xc2, two bytes of length, six of head, the hashed part.
-func withUnhashedPurpose(t *testing.T, sig []byte) []byte {
-	t.Helper()
-	body := sig[3:]
-	cut := 6 + int(binary.BigEndian.Uint16(body[4:])) + 2
-	if sig[0] != 0xc2 || !bytes.Equal(body[cut-2:cut], []byte{0, 0}) {
-		t.Fatalf("unexpected layout %x", sig[:3])
-	}
-	n := append([]byte{20, 0x80, 0, 0, 0, 0, byte(len(trust.Notation)), 0, byte(len(manifest))}, trust.Notation+string(manifest)...)
-	n = append([]byte{byte(len(n))}, n...)
-	body = slices.Concat(body[:cut-2], []byte{0, byte(len(n))}, n, body[cut:])
-	return slices.Concat([]byte{0xc2, 0xff}, binary.BigEndian.AppendUint32(nil, uint32(len(body))), body)
 }
