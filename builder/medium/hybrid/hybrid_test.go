@@ -216,11 +216,36 @@ func TestLayoutOfTheFirstSector(t *testing.T) {
 	if got := fmt.Sprintf("%x", data[446:512]); got != want {
 		t.Errorf("partition entries\n %s, want\n %s", got, want)
 	}
+	core := random(2, 171_989)
+	if at := binary.LittleEndian.Uint64(data[kernelSector:]) * 512; !bytes.Equal(data[at:][:blockList-cdbootSize], core[cdbootSize:blockList]) {
+		t.Errorf("boot code loads from byte %d, where diskboot.img is not", at)
+	}
 	if sum := sha256.Sum256(data[17408:32768]); sum != sha256.Sum256(make([]byte, 32768-17408)) {
 		t.Error("something lies between the partition table and the file system")
 	}
 	if size := binary.LittleEndian.Uint32(data[32768+80:]); int64(size)*2048 != int64(len(data)) {
 		t.Errorf("volume of %d sectors in a file of %d bytes", size, len(data))
+	}
+}
+
+// TestEndOfTheImage looks for the last file, the padding and the backup table,
+// none of which may be in the way of another.
+func TestEndOfTheImage(t *testing.T) {
+	m := sample(t)
+	data, err := os.ReadFile(write(t, m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := data[len(data)-gptSize:]
+	if string(end[128*128:][:8]) != "EFI PART" {
+		t.Error("no backup table in the last sector")
+	}
+	rest := bytes.TrimRight(data[:len(data)-gptSize], "\x00")
+	if zeros := len(data) - gptSize - len(rest); zeros < padding {
+		t.Errorf("%d zeros follow the files, want at least %d", zeros, padding)
+	}
+	if !bytes.HasSuffix(rest, bytes.TrimRight(random(4, 1_000_000), "\x00")) {
+		t.Error("last file is damaged")
 	}
 }
 

@@ -49,7 +49,7 @@ func sample(t testing.TB) (hybrid.Medium, *tree.Tree) {
 	t.Helper()
 	efi := newTree(t,
 		tree.Bytes("EFI/BOOT/BOOTX64.EFI", random(1, 30_000)),
-		tree.Bytes("EFI/BOOT/grubx64.efi", random(2, 1024)),
+		tree.Bytes("EFI/BOOT/grubx64.efi", random(2, 3000)),
 		tree.Bytes("boot/grub/grub.cfg", random(3, 300)),
 		tree.Bytes("empty", nil))
 	image, err := esp.Image(efi)
@@ -200,6 +200,11 @@ func TestGarbage(t *testing.T) {
 		"boot sector does not describe":    func(b []byte) []byte { return clear1(b, esp+13) },
 		"goes in circles":                  func(b []byte) []byte { le.PutUint16(b[fat+2*3:], 3); return b },
 		"invalid start cluster":            func(b []byte) []byte { clear(b[fat+6 : fat+512]); return b },
+		"go-diskfs panics":                 func(b []byte) []byte { b[root+32] = 0xff; return b },
+		`"a/b": folder lies in two places`: func(b []byte) []byte { return loopFolder(b, root) },
+		`"a": folder of 4278190080 bytes`:  func(b []byte) []byte { le.PutUint32(b[find(b, root, "A")+10:], 0xff000000); return b },
+		"structures go in circles":         func(b []byte) []byte { return loopContinuation(b, root) },
+		`"EFI/BOOT": folder lies in two p`: func(b []byte) []byte { return loopFATFolder(b, esp) },
 		"volume of 8796093020160 bytes, p": func(b []byte) []byte { le.PutUint32(b[32768+80:], 1<<32-1); return b },
 	} {
 		bad := damage(bytes.Clone(good))
@@ -207,6 +212,73 @@ func TestGarbage(t *testing.T) {
 		if !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q in it", err, want)
 		}
+	}
+}
+
+// find returns where the directory record of id starts, in the folder at.
+func find(b []byte, at int, id string) int {
+	for string(b[at+33:][:b[at+32]]) != id {
+		at += int(b[at])
+	}
+	return at
+}
+
+// loopFolder makes a/b the same folder as a.
+func loopFolder(b []byte, root int) []byte {
+	a := find(b, root, "A")
+	folder := int(binary.LittleEndian.Uint32(b[a+2:])) * 2048
+	copy(b[find(b, folder, "B")+2:], b[a+2:a+6])
+	return b
+}
+
+// loopContinuation makes the root's continuation area continue in itself.
+func loopContinuation(b []byte, root int) []byte {
+	le := binary.LittleEndian
+	ce := b[root+bytes.Index(b[root:], []byte("CE\x1c\x01")):][:28]
+	le.PutUint32(ce[20:], 28)
+	copy(b[int(le.Uint32(ce[4:]))*2048+int(le.Uint32(ce[12:])):], ce)
+	return b
+}
+
+// loopFATFolder makes EFI/BOOT the same folder as EFI. EFI is the first folder
+// made, BOOT comes third in it.
+func loopFATFolder(b []byte, esp int) []byte {
+	data := esp + (4+2*int(binary.LittleEndian.Uint16(b[esp+22:]))+32)*512
+	efi := data + 1024 // cluster 3
+	copy(b[efi+64+26:], []byte{3, 0})
+	return b
+}
+
+// flaky fails on reads of one length, from one place on.
+type flaky struct {
+	io.ReaderAt
+	length int
+	from   int64
+}
+
+func (f flaky) ReadAt(p []byte, off int64) (int, error) {
+	if len(p) == f.length && off >= f.from {
+		return 0, errors.New("bad sector")
+	}
+	return f.ReaderAt.ReadAt(p, off)
+}
+
+// TestReadErrorInFAT reads a cluster that cannot be read: go-diskfs takes it for
+// empty.
+func TestReadErrorInFAT(t *testing.T) {
+	m, _ := sample(t)
+	good, err := os.ReadFile(write(t, m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Image(bytes.NewReader(good), int64(len(good)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const cluster = 1024
+	bad := flaky{bytes.NewReader(good), cluster, report.Partitions[0].Start}
+	if report, err := Image(bad, int64(len(good))); err == nil || !strings.Contains(err.Error(), "bad sector") {
+		t.Errorf("report %v, error %v", report, err)
 	}
 }
 
