@@ -208,6 +208,21 @@ func TestThreshold(t *testing.T) {
 	refused(t, store, data, bytes.Repeat(by(stranger), 20), "20 signatures", "and 16 more")
 }
 
+// TestSignedAt: the oldest of the newest by each key, in any order.
+func TestSignedAt(t *testing.T) {
+	root, a, b := trusttest.NewKey(t, "root", issued), trusttest.NewKey(t, "a", issued), trusttest.NewKey(t, "b", issued)
+	store, data := roles(t, root, 2, a, b), []byte("data")
+	sigs := [][]byte{
+		a.Sign(t, manifest, data, issued), a.Sign(t, manifest, data, issued.Add(time.Hour)), b.Sign(t, manifest, data, issued.Add(2*time.Hour)),
+	}
+	for _, order := range [][3]int{{0, 1, 2}, {1, 0, 2}, {2, 1, 0}} {
+		v, err := store.Open(manifest, data, slices.Concat(sigs[order[0]], sigs[order[1]], sigs[order[2]]), issued)
+		if err != nil || !v.SignedAt().Equal(issued.Add(time.Hour)) {
+			t.Errorf("order %v: SignedAt() = %v, %v", order, v.SignedAt(), err)
+		}
+	}
+}
+
 // TestBothRoles: a key may sign both kinds of file only where it is listed for
 // both, and even then each signature has one purpose.
 func TestBothRoles(t *testing.T) {
