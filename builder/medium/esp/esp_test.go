@@ -72,7 +72,7 @@ func awkward(t *testing.T) *tree.Tree {
 	for _, size := range []int{0, 1, 511, 512, 1023, 1024, 1025, 70_000} {
 		files = append(files, tree.Bytes(fmt.Sprintf("sizes/%d", size), random(uint64(size), size)))
 	}
-	for i := range 200 {
+	for i := range 60 {
 		files = append(files,
 			tree.Bytes(fmt.Sprintf("many/file%d.x", i), random(uint64(i), i)),
 			tree.Bytes(fmt.Sprintf("a/b/c/d/%d/e/f", i), nil),
