@@ -140,7 +140,8 @@ func (m *VM) Type(text string) error {
 
 // Execute runs a command of the QEMU Machine Protocol, such as "system_reset",
 // or "set_link" with args {"name": "nic0", "up": false}. result, where not nil,
-// gets what it returns.
+// gets what it returns. A command that ctx cuts off is the last one: its answer
+// may still be on the way.
 func (m *VM) Execute(ctx context.Context, command string, args, result any) error {
 	return m.monitor.execute(ctx, command, args, result)
 }
