@@ -55,9 +55,10 @@ func run(ctx context.Context, _ []string, _ io.Reader, _, stderr io.Writer) erro
 
 // start boots the machine. A panic becomes an error, after its stack was shown.
 func start(ctx context.Context, c *console.Console) (err error) {
-	defer func() { err = cmp.Or(crash(c, recover()), err) }()
+	var medium boot.Medium
+	defer func() { err = cmp.Or(crash(c, "medium "+medium.Build, recover()), err) }()
 	c.Printf("farboot: %s, kernel %s", hardware.Model(os.DirFS("/sys")), hardware.Release())
-	medium, err := boot.ReadMedium(os.DirFS("/"))
+	medium, err = boot.ReadMedium(os.DirFS("/"))
 	if err != nil {
 		return fmt.Errorf("this medium cannot be used: %w", err)
 	}
@@ -66,12 +67,12 @@ func start(ctx context.Context, c *console.Console) (err error) {
 }
 
 // crash shows a recovered panic with its stack, where there is one.
-func crash(c *console.Console, recovered any) error {
+func crash(c *console.Console, where string, recovered any) error {
 	if recovered == nil {
 		return nil
 	}
 	c.Block(string(debug.Stack()))
-	return fmt.Errorf("%w: %v", boot.ErrCrashed, recovered)
+	return fmt.Errorf("%w (%s): %v", boot.ErrCrashed, where, recovered)
 }
 
 // rooms connects the stages with this machine.
@@ -102,7 +103,7 @@ func drivers(ctx context.Context, c *console.Console, sysfs fs.FS) *hardware.Loa
 	loader := hardware.NewLoader(sysfs, path.Join("/lib/modules", hardware.Release()), c.Printf)
 	go func() {
 		defer func() {
-			if err := crash(c, recover()); err != nil {
+			if err := crash(c, "loading drivers", recover()); err != nil {
 				c.Printf("hardware: [%s] no more drivers are loaded: %v", boot.Reason(err), err)
 			}
 		}()

@@ -31,6 +31,9 @@ type Limits struct {
 	// Appear is how long to wait for a first card: drivers are still loading,
 	// and a USB card behind a hub needs about 3 s.
 	Appear time.Duration
+	// Carrier is how long a card may need, once on, to agree with the switch.
+	// Copper at 1 Gbit/s takes 2 to 4 s.
+	Carrier time.Duration
 	// Lease is how long to wait for the first lease. A switch port in spanning
 	// tree's listening and learning states is deaf for 30 s.
 	Lease time.Duration
@@ -50,6 +53,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		Appear:  15 * time.Second,
+		Carrier: 5 * time.Second,
 		Lease:   60 * time.Second,
 		Another: 15 * time.Second,
 		Retry:   time.Second,
@@ -195,17 +199,15 @@ func (n *Network) take(g granted) bool {
 // hopeless returns an error when waiting any longer makes no sense.
 func (n *Network) hopeless(waited time.Duration) error {
 	n.mu.Lock()
-	candidates, known := 0, len(n.cards)
+	hope, known := time.Since(n.opened) < n.limits.Carrier, len(n.cards)
 	for _, c := range n.cards {
-		if c.carrier && !c.leased {
-			candidates++
-		}
+		hope = hope || c.carrier && !c.leased
 	}
 	n.mu.Unlock()
 	switch {
 	case known == 0 && time.Since(n.opened) >= n.limits.Appear:
 		return n.noCard()
-	case n.rounds > 1 && (candidates == 0 || waited >= n.limits.Another):
+	case n.rounds > 1 && (!hope || waited >= n.limits.Another):
 		return fmt.Errorf("%w: no other card has a lease: %s", ErrNoNetwork, n.state())
 	case waited >= n.limits.Lease:
 		return fmt.Errorf("%w: %s", ErrNoNetwork, n.state())

@@ -175,6 +175,33 @@ func TestNextNetwork(t *testing.T) {
 	})
 }
 
+// A card that is still agreeing with its switch when the first network has led
+// nowhere is waited for.
+func TestNextNetworkComingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.plug("eth0", "1", after(0, "10.0.0.1/24"))
+		l.plug("eth1", "0", after(time.Second, "10.0.1.1/24"))
+		opened := time.Now()
+		n := l.open(t)
+		defer n.Close()
+		if nic, _, err := n.Next(t.Context()); nic != "eth0" || err != nil {
+			t.Fatalf("first on %q, %v", nic, err)
+		}
+		go func() {
+			time.Sleep(3 * time.Second)
+			l.set("class/net/eth1/carrier", "1")
+		}()
+		if nic, _, err := n.Next(t.Context()); nic != "eth1" || err != nil {
+			t.Fatalf("second on %q, %v", nic, err)
+		}
+		if _, _, err := n.Next(t.Context()); !errors.Is(err, ErrNoNetwork) {
+			t.Fatalf("third: %v", err)
+		}
+		within(t, "giving up", opened, 5*time.Second)
+	})
+}
+
 // Nobody answers: after a minute the error names each card and why.
 func TestNoLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
