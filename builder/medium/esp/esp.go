@@ -14,11 +14,10 @@ package esp
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"regexp"
 	"strings"
-
-	"os"
 
 	"github.com/diskfs/go-diskfs/filesystem/fat16"
 

@@ -14,16 +14,15 @@ const (
 	attrFolder   = 0x10
 	attrLongName = 0x0f
 
-	// firstDate is 1980-01-01, the earliest that FAT can say.
+	// firstDate is 1980-01-01, the earliest that FAT can say: years from 1980,
+	// month and day in 7, 4 and 5 bits.
 	firstDate = 0<<9 | 1<<5 | 1
 )
 
 // volume gives access to the parts of a FAT16 image in memory.
 type volume struct {
-	image []byte
-	fats  [2][]byte
-	root  []byte
-	data  []byte // cluster 2 and what follows
+	fats [2][]byte
+	data []byte // cluster 2 and what follows
 }
 
 // finish makes the image that go-diskfs wrote reproducible and clean.
@@ -34,17 +33,18 @@ func finish(image []byte) error {
 	if le.Uint16(image[11:]) != 512 || int(image[13])*512 != clusterSize || image[16] != 2 {
 		return errors.New("esp: go-diskfs laid the file system out in another way than expected")
 	}
-	v := volume{image: image}
+	var v volume
 	rest := image[reserved*512:]
 	for i := range v.fats {
 		v.fats[i], rest = rest[:perFAT*512], rest[perFAT*512:]
 	}
-	v.root, v.data = rest[:rootEntries*entrySize], rest[rootEntries*entrySize:]
+	root := rest[:rootEntries*entrySize]
+	v.data = rest[rootEntries*entrySize:]
 
 	// go-diskfs reserves cluster 2 for a root folder as FAT32 has it; here it
 	// is a lost cluster.
 	v.free(2)
-	v.finishFolder(v.root)
+	v.finishFolder(root)
 	return nil
 }
 

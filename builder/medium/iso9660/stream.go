@@ -1,6 +1,7 @@
 package iso9660
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -34,30 +35,31 @@ func (s *stream) zeros(n int64) {
 // copy writes the content of f, which must have the size that f announces:
 // everything after it has been promised its place already.
 func (s *stream) copy(f *tree.File) {
-	if s.err != nil {
-		return
+	if s.err == nil {
+		s.err = s.copyAll(f)
 	}
-	s.err = func() error {
-		r, err := f.Open()
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		n, err := io.CopyN(s.w, r, f.Size)
-		s.n += n
-		if err == io.EOF {
-			return fmt.Errorf("%s: ends after %d of %d bytes", f.Path, n, f.Size)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", f.Path, err)
-		}
-		if n, err := io.ReadFull(r, make([]byte, 1)); n > 0 {
-			return fmt.Errorf("%s: more than the announced %d bytes", f.Path, f.Size)
-		} else if err != io.EOF {
-			return fmt.Errorf("%s: %w", f.Path, err)
-		}
-		return nil
-	}()
+}
+
+func (s *stream) copyAll(f *tree.File) error {
+	r, err := f.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	n, err := io.CopyN(s.w, r, f.Size)
+	s.n += n
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: ends after %d of %d bytes", f.Path, n, f.Size)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Path, err)
+	}
+	if n, err := io.ReadFull(r, make([]byte, 1)); n > 0 {
+		return fmt.Errorf("%s: more than the announced %d bytes", f.Path, f.Size)
+	} else if !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: %w", f.Path, err)
+	}
+	return nil
 }
 
 // area is a run of sectors that grows.
