@@ -323,7 +323,7 @@ func TestParallel(t *testing.T) {
 // whole.
 func TestCancel(t *testing.T) {
 	w, r, l := bigWorld(t)
-	w.front(evil.First(1, evil.Stall(200_000)))
+	server := w.front(evil.First(1, evil.Stall(200_000)))
 	ctx, cancel := context.WithCancel(t.Context())
 	w.options.Progress = func(_ string, done, _ int64) {
 		if done >= 200_000 {
@@ -336,8 +336,13 @@ func TestCancel(t *testing.T) {
 	if w.options.Cache.Has(l.Inputs[0].Ref) {
 		t.Error("half a package is in the cache")
 	}
+	// The next run, be it days later, goes on from there.
 	w.options.Progress = nil
 	w.fetch(r, l)
+	requests := server.Requests()
+	if got := requests[len(requests)-1].Header.Get("Range"); got != "bytes=200000-" {
+		t.Errorf("the second run asked for range %q", got)
+	}
 	if _, err := Resolve(canceled(), w.recipe(text), nil, w.options); !errors.Is(err, context.Canceled) {
 		t.Errorf("resolve: %v", err)
 	}

@@ -23,11 +23,32 @@ type download struct {
 	validator string           // names the server's version of those bytes, for If-Range; may be empty
 	html      bool             // those bytes begin like a web page
 	furthest  int64            // the most bytes that were ever there
+	left      int64            // how many of them an earlier call has left in dst
 }
 
 // restart forgets what is there.
 func (d *download) restart() {
-	d.verifier, d.validator, d.html = object.NewVerifier(d.ref), "", false
+	d.verifier, d.validator, d.html, d.left = object.NewVerifier(d.ref), "", false, 0
+}
+
+// resume takes the first bytes of dst, at most max, for the object's beginning.
+// It tells whether they are the whole object.
+func (d *download) resume(max int64) bool {
+	d.restart()
+	r, ok := d.dst.(io.ReaderAt)
+	if !ok {
+		return false
+	}
+	n, err := io.Copy(d.verifier, io.NewSectionReader(r, 0, max))
+	switch {
+	case err == nil && n < d.ref.Size:
+		d.left, d.furthest = n, n
+	case err == nil && d.verifier.Close() == nil:
+		return true
+	default:
+		d.restart()
+	}
+	return false
 }
 
 // header returns what asks for the missing bytes.
@@ -82,6 +103,9 @@ func (d *download) copy(body io.Reader) error {
 		switch {
 		case err == nil:
 			continue
+		case whole && d.left > 0 && d.verifier.Close() != nil:
+			d.restart()
+			return fmt.Errorf("%w: what was there before was not the object's beginning", ErrUnreachable)
 		case whole, // the hash tells more than the way the connection ended
 			eof && d.html:
 			return d.corrupt(d.verifier.Close())

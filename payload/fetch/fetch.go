@@ -135,6 +135,10 @@ func readDocument(resp *http.Response, max int64) ([]byte, error) {
 // beginning, so that wrong bytes have one culprit; a URL that gave wrong bytes
 // is not asked again. A dst that fails ends the call at once.
 //
+// What a dst that can be read (io.ReaderAt) holds already is taken for the
+// object's beginning, as an earlier call has left it, and only the rest is asked
+// for. Where that turns out wrong, no URL is blamed and all is fetched anew.
+//
 // progress, where not nil, is told after each write how many bytes are there.
 // The number goes back when a download starts over.
 //
@@ -146,9 +150,12 @@ func (c *Client) Object(ctx context.Context, urls []string, ref object.Ref, dst 
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	failed := &Error{Object: ref.SHA256.String()}
+	left := ref.Size
 	for _, url := range urls {
 		d := download{ref: ref, dst: dst, progress: progress, giveUp: giveUp}
-		d.restart()
+		if d.resume(left) {
+			return nil
+		}
 		if c.persist(ctx, url, failed, func() (int64, error) {
 			before := d.furthest
 			err := c.get(ctx, url, d.header(), d.take)
@@ -159,6 +166,7 @@ func (c *Client) Object(ctx context.Context, urls []string, ref object.Ref, dst 
 		if ctx.Err() != nil {
 			return fmt.Errorf("object %s: %w", ref.SHA256, context.Cause(ctx))
 		}
+		left = d.left
 	}
 	return failed
 }
