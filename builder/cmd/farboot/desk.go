@@ -47,7 +47,7 @@ func openDesk(c *cobra.Command, path, kind string) (*desk, error) {
 		return nil, err
 	}
 	d := &desk{recipe: r, cache: store, progress: newProgress(c.ErrOrStderr())}
-	d.options = source.Options{Cache: store, Client: fetch.New(fetch.DefaultLimits(), fetch.Proxy()), Progress: d.progress.report}
+	d.options = source.Options{Cache: store, Client: fetch.New(fetch.DefaultLimits(), fetch.Proxy()), Progress: d.progress.report, Warn: d.progress.warn}
 	return d, nil
 }
 

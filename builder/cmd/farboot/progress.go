@@ -67,6 +67,9 @@ func (p *progress) step(format string, args ...any) {
 	fmt.Fprintf(p.out, format+"\n", args...)
 }
 
+// warn tells what went wrong without stopping the work.
+func (p *progress) warn(err error) { p.step("farboot: warning: %v", err) }
+
 // finish takes the bar off the screen.
 func (p *progress) finish() {
 	if p.bar != nil {

@@ -1,0 +1,19 @@
+// Command marker is the /init of the system that boot tests hand over to: it
+// prints the kernel's command line, which proves who was started and how, and
+// the memory that is left, and switches the machine off.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	unix.Mount("proc", "/proc", "proc", 0, "") //nolint:errcheck // the next line would show it
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	meminfo, _ := os.ReadFile("/proc/meminfo")
+	fmt.Printf("\nnext kernel runs: %s%v\n%.80s\nnext kernel done\n", cmdline, err, meminfo)
+	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF) //nolint:errcheck // PID 1 ends, and the test with it
+}
