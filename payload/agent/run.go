@@ -78,6 +78,9 @@ func crash(c *console.Console, where string, recovered any) error {
 // rooms connects the stages with this machine.
 func rooms(ctx context.Context, c *console.Console) boot.Rooms {
 	sysfs := os.DirFS("/sys")
+	if handover.Locked(sysfs) {
+		c.Printf("hardware: Secure Boot is on: only signed kernels will start")
+	}
 	loader := drivers(ctx, c, sysfs)
 	return boot.Rooms{
 		Log:   c.Printf,

@@ -43,13 +43,12 @@ func (b *boot) ask(ctx context.Context, site string) (*manifest.Manifest, error)
 		return nil, fmt.Errorf("%s: %w", site, err)
 	}
 	b.clock(m.Issued, "the manifest was issued")
-	b.Log("manifest: %s: version %d, %s, signed by %s, time not verified",
-		site, m.Version, age(time.Since(m.Issued)), short(v.Signers()))
+	b.Log("manifest: version %d, %s, signed by %s, from %s", m.Version, age(time.Since(m.Issued)), short(v.Signers()), site)
 	for _, doubt := range v.Doubts() {
-		b.Log("manifest: if this clock is right: %s", doubt)
+		b.Log("manifest: time not verified, but by this clock: %s", doubt)
 	}
 	if !m.Expires.IsZero() && time.Now().After(m.Expires) {
-		b.Log("manifest: if this clock is right: expired %s", age(time.Since(m.Expires)))
+		b.Log("manifest: time not verified, but by this clock: expired %s", age(time.Since(m.Expires)))
 	}
 	return m, nil
 }

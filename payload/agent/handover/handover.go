@@ -66,7 +66,7 @@ func Load(k Kernel, sysfs fs.FS) error {
 	runtime.KeepAlive(k.Image.f)
 	runtime.KeepAlive(k.Initrd)
 	if err != nil {
-		return explain(err, locked(sysfs))
+		return explain(err, Locked(sysfs))
 	}
 	return nil
 }
@@ -82,8 +82,9 @@ func Execute() error {
 	return nil
 }
 
-// locked tells whether the kernel is in lockdown, as it is under Secure Boot.
-func locked(sysfs fs.FS) bool {
+// Locked tells whether the kernel is in lockdown, as it is under Secure Boot: it
+// starts only kernels that are signed by a key it trusts.
+func Locked(sysfs fs.FS) bool {
 	mode, err := fs.ReadFile(sysfs, lockdownFile)
 	return err == nil && strings.Contains(string(mode), "[") && !strings.Contains(string(mode), "[none]")
 }

@@ -161,11 +161,11 @@ func TestLocked(t *testing.T) {
 		"[none] integrity confidentiality\n": false,
 		"":                                   false,
 	} {
-		if got := locked(fstest.MapFS{lockdownFile: {Data: []byte(mode)}}); got != want {
+		if got := Locked(fstest.MapFS{lockdownFile: {Data: []byte(mode)}}); got != want {
 			t.Errorf("locked with %q = %t, want %t", mode, got, want)
 		}
 	}
-	if locked(fstest.MapFS{}) {
+	if Locked(fstest.MapFS{}) {
 		t.Error("locked without securityfs")
 	}
 }
