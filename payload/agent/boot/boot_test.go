@@ -243,7 +243,7 @@ func TestClock(t *testing.T) {
 	if !l.clock.IsZero() {
 		t.Errorf("the clock was set back to %v", l.clock)
 	}
-	if len(l.said("manifest: time not verified, but by this clock: expired 2 h old")) != 1 {
+	if len(l.said("manifest: time not verified, but by this clock: expired 2 h ago")) != 1 {
 		t.Errorf("log:\n%s", strings.Join(l.lines, "\n"))
 	}
 }

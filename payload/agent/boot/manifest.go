@@ -43,12 +43,12 @@ func (b *boot) ask(ctx context.Context, site string) (*manifest.Manifest, error)
 		return nil, fmt.Errorf("%s: %w", site, err)
 	}
 	b.clock(m.Issued, "the manifest was issued")
-	b.Log("manifest: version %d, %s, signed by %s, from %s", m.Version, age(time.Since(m.Issued)), short(v.Signers()), site)
+	b.Log("manifest: version %d, %s old, signed by %s, from %s", m.Version, age(time.Since(m.Issued)), short(v.Signers()), site)
 	for _, doubt := range v.Doubts() {
 		b.Log("manifest: time not verified, but by this clock: %s", doubt)
 	}
 	if !m.Expires.IsZero() && time.Now().After(m.Expires) {
-		b.Log("manifest: time not verified, but by this clock: expired %s", age(time.Since(m.Expires)))
+		b.Log("manifest: time not verified, but by this clock: expired %s ago", age(time.Since(m.Expires)))
 	}
 	return m, nil
 }
@@ -84,15 +84,15 @@ func (b *boot) open(ctx context.Context, site string) (trust.Verified, error) {
 // join returns the URL of a site's file.
 func join(site, name string) string { return strings.TrimSuffix(site, "/") + "/" + name }
 
-// age says how long ago something was, in the largest unit that tells.
+// age shows how long ago something was, in the largest unit that tells.
 func age(d time.Duration) string {
 	switch {
 	case d < 2*time.Minute:
-		return fmt.Sprintf("%.0f s old", d.Seconds())
+		return fmt.Sprintf("%.0f s", d.Seconds())
 	case d < 2*time.Hour:
-		return fmt.Sprintf("%.0f min old", d.Minutes())
+		return fmt.Sprintf("%.0f min", d.Minutes())
 	case d < 48*time.Hour:
-		return fmt.Sprintf("%.0f h old", d.Hours())
+		return fmt.Sprintf("%.0f h", d.Hours())
 	}
-	return fmt.Sprintf("%.0f days old", d.Hours()/24)
+	return fmt.Sprintf("%.0f days", d.Hours()/24)
 }
