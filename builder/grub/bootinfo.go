@@ -2,6 +2,7 @@ package grub
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io/fs"
 )
@@ -40,7 +41,6 @@ func PatchBootInfo(image []byte, lba uint32) error {
 	}
 	le := binary.LittleEndian
 	le.PutUint64(image[BlocklistOffset:], diskbootSector(lba)+1)
-	clear(image[BootInfoOffset:bootInfoEnd])
 	le.PutUint32(image[BootInfoOffset:], volumeDescriptor)
 	le.PutUint32(image[BootInfoOffset+4:], lba)
 	le.PutUint32(image[BootInfoOffset+8:], uint32(len(image)))
@@ -74,7 +74,7 @@ func HybridMBR(src fs.FS, lba uint32) ([]byte, error) {
 	}
 	le := binary.LittleEndian
 	if le.Uint16(mbr) != 0x63eb || le.Uint64(mbr[MBRSectorOffset:]) != 1 || le.Uint16(mbr[510:]) != 0xaa55 {
-		return nil, fmt.Errorf("grub: boot_hybrid.img: fields are not where GRUB 2.06 has them")
+		return nil, errors.New("grub: boot_hybrid.img: fields are not where GRUB 2.06 has them")
 	}
 	le.PutUint64(mbr[MBRSectorOffset:], diskbootSector(lba))
 	return mbr, nil

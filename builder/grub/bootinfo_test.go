@@ -13,25 +13,53 @@ import (
 )
 
 // TestBootInfo has xorriso put a core image on an ISO and patch it and the MBR
-// there: ours must be the same bytes.
+// there: ours must be the same bytes. The lengths end in each part of a word,
+// for the checksum's sake.
 func TestBootInfo(t *testing.T) {
 	src := grubFiles(t)
 	core, err := grub.Core(src, grub.CoreConfig{Modules: []string{"biosdisk"}, Prefix: "/boot/grub"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	for range 4 {
+		core = append(core, 0xa5)
+		iso := xorrisoISO(t, core)
+		lba := catalogLBA(iso)
+
+		// Twice: an image that was patched for another place is as good.
+		ours := bytes.Clone(core)
+		for _, place := range []uint32{lba + 7, lba} {
+			if err := grub.PatchBootInfo(ours, place); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !bytes.Equal(ours, iso[lba*2048:][:len(ours)]) {
+			t.Errorf("core image of %d bytes differs from the one that xorriso patched", len(ours))
+		}
+		mbr, err := grub.HybridMBR(src, lba)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(mbr[:440], iso[:440]) {
+			t.Error("MBR code differs from xorriso's")
+		}
+		if !bytes.Equal(mbr[440:510], make([]byte, 70)) {
+			t.Error("MBR has a disk signature or partitions")
+		}
+	}
+}
+
+// xorrisoISO returns a hybrid ISO with the core image as its only file.
+func xorrisoISO(t *testing.T, core []byte) []byte {
+	t.Helper()
 	dir := t.TempDir()
-	name := filepath.Join(dir, "tree", "eltorito.img")
-	if err := os.Mkdir(filepath.Dir(name), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "eltorito.img"), core, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(name, core, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	iso := filepath.Join(dir, "test.iso")
+	iso := filepath.Join(t.TempDir(), "test.iso")
 	cmd := exec.Command(tool(t, "xorriso", "xorriso"), "-as", "mkisofs", "-quiet", "-o", iso, "-b", "eltorito.img",
 		"-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", "--grub2-boot-info",
-		"--grub2-mbr", filepath.Join(modulesDir, "boot_hybrid.img"), filepath.Dir(name))
+		"--grub2-mbr", filepath.Join(modulesDir, "boot_hybrid.img"), dir)
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, msg)
 	}
@@ -39,27 +67,7 @@ func TestBootInfo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lba := catalogLBA(image)
-
-	// Twice: an image that was patched for another place is as good.
-	for _, place := range []uint32{lba + 7, lba} {
-		if err := grub.PatchBootInfo(core, place); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if !bytes.Equal(core, image[lba*2048:][:len(core)]) {
-		t.Error("core image differs from the one that xorriso patched")
-	}
-	mbr, err := grub.HybridMBR(src, lba)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if code := 440; !bytes.Equal(mbr[:code], image[:code]) {
-		t.Error("MBR code differs from xorriso's")
-	}
-	if !bytes.Equal(mbr[440:446], make([]byte, 6)) || !bytes.Equal(mbr[446:510], make([]byte, 64)) {
-		t.Error("MBR has a disk signature or partitions")
-	}
+	return image
 }
 
 // catalogLBA returns where the boot catalog of an ISO says the boot image is.

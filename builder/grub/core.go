@@ -3,6 +3,7 @@ package grub
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io/fs"
 	"regexp"
@@ -80,19 +81,24 @@ func Core(src fs.FS, c CoreConfig) ([]byte, error) {
 	return boot.assemble(packed, len(payload))
 }
 
-// knownVersion is what this package was checked against. Other versions may lay
-// their images out differently, and a wrong one shows as a machine that hangs.
-var knownVersion = regexp.MustCompile(`(?m)^grub_version="(2\.06)"$`)
+// knownVersion is what this package was checked against. Another may lay its
+// images out differently, and a wrong image shows as a machine that hangs.
+const knownVersion = "2.06"
 
-// checkVersion refuses files of a GRUB that this package does not know.
+var versionLine = regexp.MustCompile(`(?m)^grub_version="([^"]*)"$`)
+
+// checkVersion refuses the files of a GRUB that this package does not know.
 func checkVersion(src fs.FS) error {
 	info, err := fs.ReadFile(src, "modinfo.sh")
 	if err != nil {
 		return fmt.Errorf("grub: version unknown: %w", err)
 	}
-	if !knownVersion.Match(info) {
-		have := regexp.MustCompile(`(?m)^grub_version=.*$`).Find(info)
-		return fmt.Errorf("grub: %q: only GRUB 2.06 (Debian 12) is supported", have)
+	m := versionLine.FindSubmatch(info)
+	if m == nil {
+		return errors.New("grub: modinfo.sh names no version")
+	}
+	if string(m[1]) != knownVersion {
+		return fmt.Errorf("grub: version %q: only %s is supported (Debian 12)", m[1], knownVersion)
 	}
 	return nil
 }
@@ -171,7 +177,7 @@ func readDecompressor(src fs.FS) ([]byte, error) {
 	// A far jump, then the fields: both sizes and the redundancy are zero, the
 	// boot device is "none".
 	if img[0] != 0xea || !bytes.Equal(img[compressedAt:0x14], make([]byte, 12)) || !bytes.Equal(img[0x18:0x1b], []byte{0xff, 0xff, 0xff}) {
-		return nil, fmt.Errorf("grub: lzma_decompress.img: fields are not where GRUB 2.06 has them")
+		return nil, errors.New("grub: lzma_decompress.img: fields are not where GRUB 2.06 has them")
 	}
 	return img, nil
 }

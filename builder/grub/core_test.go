@@ -49,7 +49,7 @@ var coreCases = map[string]grub.CoreConfig{
 		Config:  "search --no-floppy --file --set=root /boot/0123456789abcdef\nset prefix=($root)/boot/grub\n",
 	},
 	"no config, odd prefix": {Modules: []string{"biosdisk", "iso9660"}, Prefix: "/a"},
-	"config of whole words": {Modules: []string{"normal"}, Prefix: "/boot/gru", Config: "abc"},
+	"config of whole words": {Modules: []string{"normal"}, Prefix: "/boot/gr", Config: "abcd"},
 	"no modules":            {Prefix: "/boot/grub", Config: "# nothing\n"},
 	"many modules": {
 		Modules: append([]string{"all_video", "gfxterm", "png", "pgp", "gcry_rsa", "squash4", "ext2", "fat", "multiboot2", "regexp", "password_pbkdf2", "chain", "loopback"}, menuModules...),
@@ -70,6 +70,9 @@ func TestCorePayload(t *testing.T) {
 			want := mkimage(t, "i386-pc-eltorito", config)
 			if !bytes.Equal(unpack(t, got), unpack(t, want)) {
 				t.Error("payload differs from grub-mkimage's")
+			}
+			if again, err := grub.Core(src, config); err != nil || !bytes.Equal(got, again) {
+				t.Errorf("a second build differs (%v)", err)
 			}
 			compareHeads(t, got, want)
 			// A stick enters behind cdboot.img: the same bytes as -O i386-pc.
@@ -155,7 +158,8 @@ func TestCoreRefuses(t *testing.T) {
 		config grub.CoreConfig
 		want   string
 	}{
-		"GRUB 2.12":           {"modinfo.sh", replace(`grub_version="2.06"`, `grub_version="2.12"`), menu, "only GRUB 2.06"},
+		"GRUB 2.12":           {"modinfo.sh", replace(`grub_version="2.06"`, `grub_version="2.12"`), menu, `version "2.12": only 2.06`},
+		"no version":          {"modinfo.sh", replace("grub_version", "x"), menu, "names no version"},
 		"version unknown":     {"modinfo.sh", nil, menu, "modinfo.sh"},
 		"kernel missing":      {"kernel.img", nil, menu, "kernel.img"},
 		"kernel cut":          {"kernel.img", cut(1000), menu, "kernel.img"},

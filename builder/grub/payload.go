@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -61,7 +62,7 @@ func checkCoreConfig(c CoreConfig) error {
 		return fmt.Errorf("grub: prefix %q: want an absolute path", c.Prefix)
 	}
 	if strings.Contains(c.Prefix+c.Config, "\x00") {
-		return fmt.Errorf("grub: NUL byte in prefix or early configuration")
+		return errors.New("grub: NUL byte in prefix or early configuration")
 	}
 	return nil
 }
