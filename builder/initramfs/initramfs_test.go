@@ -144,8 +144,8 @@ func TestKernelsCheckIsUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := string(filter(t, nil, "xz", "xz-utils", "-lvv", file))
-	if !strings.Contains(list, "CRC32") || !strings.Contains(list, "--lzma2=dict=1MiB") {
-		t.Errorf("want CRC32 and a dictionary of 1 MiB in:\n%s", list)
+	if !strings.Contains(list, "CRC32") || !strings.Contains(list, "--lzma2=dict=8MiB") {
+		t.Errorf("want CRC32 and a dictionary of 8 MiB in:\n%s", list)
 	}
 }
 

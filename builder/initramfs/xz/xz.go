@@ -1,0 +1,72 @@
+// Package xz compresses to the .xz format as a kernel reads it: LZMA2 and
+// CRC32, no filter. The one call is [Encode].
+//
+// It exists for size. Encoders written in Go so far choose each match as it
+// comes; this one weighs the matches of a stretch of input against each other
+// by what they cost ("optimal parsing", as xz -6 does), which makes kernel
+// modules a quarter smaller. A netboot medium with every wired NIC driver does
+// not fit its 25 MB without.
+//
+// The format is that of "The .xz File Format" 1.2.1 and of LZMA2 as in
+// linux/lib/xz/xz_dec_lzma2.c. Same input, same output. The package does not
+// decompress, and works on bytes in memory, not on streams.
+package xz
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// DictSize is the window in bytes that matches lie in, and what a reader must
+// hold to unpack.
+const DictSize = 1 << dictBits
+
+const (
+	dictBits = 23
+	// dictByte is DictSize as a block header has it (section 5.3.1).
+	dictByte = (dictBits - 12) * 2
+	// filterLZMA2 is the number of the one filter.
+	filterLZMA2 = 0x21
+	// checkCRC32 is the check's number. Kernels know no other but "none".
+	checkCRC32 = 0x01
+)
+
+// Encode returns data as one .xz stream. Streams may follow each other. It
+// needs about 9 bytes of memory per byte in the window and runs at 1 to 3 MB/s.
+func Encode(data []byte) []byte {
+	flags := []byte{0, checkCRC32}
+	out := append([]byte{0xfd, '7', 'z', 'X', 'Z', 0}, flags...)
+	out = appendCRC(out, flags)
+
+	header := len(out)
+	// Size of the header in words less one, one filter without sizes, its
+	// number, the length of its properties, the dictionary; padding.
+	out = append(out, 2, 0, filterLZMA2, 1, dictByte, 0, 0, 0)
+	out = appendCRC(out, out[header:])
+	out = appendLZMA2(out, data)
+	unpadded := len(out) - header + crc32.Size
+	out = pad(out)
+	out = appendCRC(out, data)
+
+	index := len(out)
+	out = append(out, 0, 1) // an index with one record
+	out = binary.AppendUvarint(out, uint64(unpadded))
+	out = binary.AppendUvarint(out, uint64(len(data)))
+	out = pad(out)
+	out = appendCRC(out, out[index:])
+
+	footer := binary.LittleEndian.AppendUint32(nil, uint32((len(out)-index)/4-1))
+	footer = append(footer, flags...)
+	out = appendCRC(out, footer)
+	out = append(out, footer...)
+	return append(out, 'Y', 'Z')
+}
+
+// pad appends zeros up to a multiple of 4 bytes; every part of the format
+// begins at one.
+func pad(out []byte) []byte { return append(out, make([]byte, -len(out)&3)...) }
+
+// appendCRC appends the CRC32 of data.
+func appendCRC(out, data []byte) []byte {
+	return binary.LittleEndian.AppendUint32(out, crc32.ChecksumIEEE(data))
+}
