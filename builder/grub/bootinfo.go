@@ -1,10 +1,10 @@
 package grub
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 )
 
 // How a core image and the MBR are tied to their place on an ISO. A logical
@@ -63,19 +63,16 @@ func checksum(data []byte) uint32 {
 // starts at block lba.
 func diskbootSector(lba uint32) uint64 { return uint64(lba)*4 + DiskbootOffset/sectorSize }
 
-// HybridMBR returns the 512 bytes of boot_hybrid.img, tied to a core image at
-// block lba of the ISO. Bytes 0 to 439 are code, with the sector at
-// [MBRSectorOffset] behind it; the partition table from byte 446 on is empty and
-// the medium's to write. src is as for [Core].
-func HybridMBR(src fs.FS, lba uint32) ([]byte, error) {
-	mbr, err := readSized(src, "boot_hybrid.img", sectorSize)
-	if err != nil {
-		return nil, err
-	}
+// HybridMBR returns boot, the content of boot_hybrid.img, tied to a core image
+// at block lba of the ISO. Bytes 0 to 439 are code, with the sector to go on
+// with at [MBRSectorOffset]; the partition table from byte 446 on is empty and
+// the medium's to write.
+func HybridMBR(boot []byte, lba uint32) ([]byte, error) {
 	le := binary.LittleEndian
-	if le.Uint16(mbr) != 0x63eb || le.Uint64(mbr[MBRSectorOffset:]) != 1 || le.Uint16(mbr[510:]) != 0xaa55 {
-		return nil, errors.New("grub: boot_hybrid.img: fields are not where GRUB 2.06 has them")
+	if len(boot) != sectorSize || le.Uint16(boot) != 0x63eb || le.Uint64(boot[MBRSectorOffset:]) != 1 || le.Uint16(boot[510:]) != 0xaa55 {
+		return nil, errors.New("grub: this is not GRUB 2.06's boot_hybrid.img")
 	}
+	mbr := bytes.Clone(boot)
 	le.PutUint64(mbr[MBRSectorOffset:], diskbootSector(lba))
 	return mbr, nil
 }

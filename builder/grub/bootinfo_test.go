@@ -3,11 +3,11 @@ package grub_test
 import (
 	"bytes"
 	"encoding/binary"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"testing/fstest"
 
 	"github.com/farboot/farboot/builder/grub"
 )
@@ -16,8 +16,7 @@ import (
 // there: ours must be the same bytes. The lengths end in each part of a word,
 // for the checksum's sake.
 func TestBootInfo(t *testing.T) {
-	src := grubFiles(t)
-	core, err := grub.Core(src, grub.CoreConfig{Modules: []string{"biosdisk"}, Prefix: "/boot/grub"})
+	core, err := grub.Core(grubFiles(t), grub.CoreConfig{Modules: []string{"biosdisk"}, Prefix: "/boot/grub"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +35,7 @@ func TestBootInfo(t *testing.T) {
 		if !bytes.Equal(ours, iso[lba*2048:][:len(ours)]) {
 			t.Errorf("core image of %d bytes differs from the one that xorriso patched", len(ours))
 		}
-		mbr, err := grub.HybridMBR(src, lba)
+		mbr, err := grub.HybridMBR(bootImage(t, "boot_hybrid.img"), lba)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,24 +84,26 @@ func TestPatchBootInfoRefuses(t *testing.T) {
 }
 
 func TestHybridMBRRefuses(t *testing.T) {
-	good, err := os.ReadFile(filepath.Join(modulesDir, "boot_hybrid.img"))
-	if err != nil {
-		t.Fatalf("this test needs the package grub-pc-bin: %v", err)
-	}
-	plain, err := os.ReadFile(filepath.Join(modulesDir, "boot.img"))
-	if err != nil {
-		t.Fatalf("this test needs the package grub-pc-bin: %v", err)
-	}
+	good := bootImage(t, "boot_hybrid.img")
 	for name, data := range map[string][]byte{
+		"empty":        nil,
 		"short":        good[:511],
-		"boot.img":     plain,
+		"long":         append(bytes.Clone(good), 0),
+		"boot.img":     bootImage(t, "boot.img"), // starts from a disk, not from an ISO on one
 		"no signature": append(bytes.Clone(good[:511]), 0),
 	} {
-		if _, err := grub.HybridMBR(fstest.MapFS{"boot_hybrid.img": {Data: data}}, 1); err == nil {
+		if _, err := grub.HybridMBR(data, 1); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	if _, err := grub.HybridMBR(fstest.MapFS{}, 1); err == nil {
-		t.Error("missing file: taken")
+}
+
+// bootImage returns one of grub-pc-bin's boot sectors.
+func bootImage(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := fs.ReadFile(grubFiles(t), name)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return data
 }
