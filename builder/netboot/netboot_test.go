@@ -84,8 +84,12 @@ func FuzzIPXE(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, title, cmdline string) {
 		entry := grub.Entry{Title: title, Linux: grub.Linux{Kernel: "/k", Cmdline: cmdline}}
-		script, err := IPXE(grub.Menu{Timeout: 1, Entries: []grub.Entry{entry, entry}})
+		menu := grub.Menu{Timeout: 1, Entries: []grub.Entry{entry, entry}}
+		script, err := IPXE(menu)
 		if err != nil {
+			if menu.Validate() == nil && !strings.Contains(title+cmdline, "${") {
+				t.Fatalf("a good menu: %v", err)
+			}
 			return
 		}
 		item := []string{"item entry0 " + title, "item entry1 " + title}
