@@ -1,0 +1,203 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/farboot/farboot/builder/source/aptsim"
+)
+
+// signals by the names that scripts use.
+var signals = map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
+
+// world is an operator's project, with a home folder outside of it and a
+// mirror. The mirror's key lies in the project as archive.asc.
+type world struct {
+	project string
+	mirror  *mirror
+	// env is what commands get, with nothing of the test's own environment but
+	// PATH and TMPDIR.
+	env map[string]string
+}
+
+// newWorld makes the world whose project is in the folder given.
+func newWorld(t testing.TB, project string, archive archive) *world {
+	t.Helper()
+	w := &world{project: project, mirror: newMirror(t, archive)}
+	w.env = map[string]string{
+		"PATH":   os.Getenv("PATH"),
+		"HOME":   t.TempDir(),
+		"TMPDIR": filepath.Join(project, ".tmp"),
+		"MIRROR": w.mirror.server.URL + "/debian",
+	}
+	if err := os.MkdirAll(w.env["TMPDIR"], 0o755); err != nil {
+		t.Fatal(err)
+	}
+	aptsim.WriteFile(t, project, "archive.asc", w.mirror.apt.Key.Public)
+	return w
+}
+
+// close ends the mirror.
+func (w *world) close() { w.mirror.close() }
+
+// command returns a command that will run in the project.
+func (w *world) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = w.project
+	for name, value := range w.env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	return cmd
+}
+
+// tester is what a world complains to: a test or a script.
+type tester interface{ Fatalf(format string, args ...any) }
+
+// snapshot returns the mode and the content's hash of everything in the
+// project, by path.
+func (w *world) snapshot(t tester) map[string]string {
+	all := map[string]string{}
+	err := filepath.WalkDir(w.project, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		all[path] = info.Mode().String()
+		if err != nil || !info.Mode().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		all[path] += fmt.Sprintf(" %x", sha256.Sum256(data))
+		return err
+	})
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return all
+}
+
+// cached are the names that a cache may have; ".part" is how a download goes on
+// tomorrow.
+var cached = regexp.MustCompile(`/farboot(/(blobs|layers)(/[0-9a-f]{64}(\.part)?)?)?$`)
+
+// wantSame fails if anything in the project is not as it was, or if the cache
+// holds what nobody would find again.
+func (w *world) wantSame(t tester, before map[string]string) {
+	if diff := cmp.Diff(before, w.snapshot(t)); diff != "" {
+		t.Fatalf("the failure changed the project (-before +after):\n%s", diff)
+	}
+	err := filepath.WalkDir(filepath.Join(w.env["HOME"], ".cache", "farboot"), func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && !cached.MatchString(path) {
+			return fmt.Errorf("the failure left %s", path)
+		}
+		return err
+	})
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatalf("%v", err)
+	}
+}
+
+// mirror is the simulated archive behind a server that can be told to fail.
+type mirror struct {
+	apt    *aptsim.Mirror
+	server *httptest.Server
+	// held gets a value for each request that is held back.
+	held chan struct{}
+
+	mu      sync.Mutex
+	hold    string          // requests for paths that contain it wait
+	free    chan struct{}   // closed when they need not wait any longer
+	gone    map[string]bool // paths that do not exist any more
+	archive archive
+}
+
+// newMirror serves the archive.
+func newMirror(t testing.TB, archive archive) *mirror {
+	t.Helper()
+	m := &mirror{
+		apt: aptsim.New(t), held: make(chan struct{}, 100), free: make(chan struct{}), gone: map[string]bool{}, archive: archive,
+	}
+	m.apt.Suite("bookworm").Add(archive.packages(1)...)
+	m.apt.Publish()
+	m.server = httptest.NewServer(m)
+	return m
+}
+
+// ServeHTTP implements http.Handler.
+func (m *mirror) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	gone, wait := m.gone[r.URL.Path], m.hold != "" && strings.Contains(r.URL.Path, m.hold)
+	m.mu.Unlock()
+	if wait {
+		m.held <- struct{}{}
+		<-m.free
+	}
+	if gone {
+		http.NotFound(rw, r)
+		return
+	}
+	m.apt.ServeHTTP(rw, r)
+}
+
+// holdBack has requests wait whose path contains part.
+func (m *mirror) holdBack(part string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hold, m.free = part, make(chan struct{})
+}
+
+// release lets go what waits, and everything from now on.
+func (m *mirror) release() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.hold != "" {
+		close(m.free)
+	}
+	m.hold = ""
+	for len(m.held) > 0 {
+		<-m.held
+	}
+}
+
+// newer publishes the next version of every package and drops the old ones, as
+// a mirror does with a point release.
+func (m *mirror) newer() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	suite := m.apt.Suite("bookworm")
+	for _, p := range suite.Packages["main"] {
+		m.gone[fmt.Sprintf("/debian/pool/bookworm/%s_%s_%s.deb", p.Name, p.Version, p.Arch)] = true
+	}
+	suite.Packages["main"] = m.archive.packages(2)
+	m.apt.Publish()
+}
+
+// close ends the server: nobody listens on its port any more.
+func (m *mirror) close() {
+	m.release()
+	m.server.CloseClientConnections()
+	m.server.Close()
+}
+
+// merge returns maps put together.
+func merge(all ...map[string]string) map[string]string {
+	sum := map[string]string{}
+	for _, m := range all {
+		maps.Copy(sum, m)
+	}
+	return sum
+}
