@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -33,7 +35,7 @@ func runLock(c *cobra.Command, path string, update, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	old, _ := lock.Load(d.lockPath(), d.recipeSum()) // for comparison only; a bad one compares to nothing
+	old := previousLock(d.lockPath())
 	if !update {
 		err = d.openLock(c.Context())
 	} else {
@@ -54,6 +56,26 @@ func runLock(c *cobra.Command, path string, update, asJSON bool) error {
 	}
 	table(c.OutOrStdout(), append(rows, [2]string{"epoch", d.lock.Epoch.Format("2006-01-02 15:04:05 MST")}))
 	return nil
+}
+
+// previousLock returns the lock at path whatever recipe it was made for, since
+// an edited recipe is the usual reason to renew: its epoch is a floor all the
+// same, and its versions are what people compare with. It returns nil where
+// there is none, or one that was edited.
+func previousLock(path string) *lock.Lock {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	var l lock.Lock
+	if json.Unmarshal(data, &l) != nil {
+		return nil
+	}
+	old, err := lock.Load(path, l.Recipe)
+	if err != nil {
+		return nil
+	}
+	return old
 }
 
 // describeInput tells an input's version and size, and what it was before.
