@@ -111,7 +111,8 @@ func (s *secretFlags) passphrase(c *cobra.Command, isNew bool) keys.Passphrase {
 		if s.passphraseFile != "" {
 			text, err := os.ReadFile(s.passphraseFile)
 			if err != nil {
-				return nil, fmt.Errorf("passphrase: %w", err)
+				// Not %w: who asks takes a missing file for a missing key.
+				return nil, fmt.Errorf("passphrase: %v", err)
 			}
 			line, _, _ := bytes.Cut(text, []byte("\n"))
 			return bytes.TrimSuffix(line, []byte("\r")), nil
