@@ -36,7 +36,7 @@ func TestMatrix(t *testing.T) {
 				nic.MAC = installerMAC
 			}
 			m, ctx := start(t, vm.Config{Image: image, Firmware: test.firmware, Bus: test.bus, NICs: []vm.NIC{nic}})
-			expect(t, ctx, m, "farboot: medium", "network: eth0: 10.0.2.15/24", ": version 1,", "time not verified", "handing over", marker)
+			expect(t, ctx, m, "farboot: medium", "time not verified", "network: eth0: 10.0.2.15/24", "manifest: version 1", "handing over", marker)
 			if test.installer {
 				expect(t, ctx, m, "Choose language")
 				return
