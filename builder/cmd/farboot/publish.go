@@ -69,15 +69,15 @@ func (p *publish) run(c *cobra.Command, path string) error {
 		return err
 	}
 	defer blobs.Close()
-	out, err := d.outDir(p.out)
-	if err != nil {
-		return err
-	}
 	o, err := siteOptions(d.recipe, blobs)
 	if err != nil {
 		return err
 	}
 	secrets, err := p.secret.folder()
+	if err != nil {
+		return err
+	}
+	out, err := d.outDir(p.out)
 	if err != nil {
 		return err
 	}
