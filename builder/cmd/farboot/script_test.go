@@ -145,8 +145,9 @@ func cmdInterrupt(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdMirror changes the mirror: "mirror off" ends it, "mirror newer" publishes
-// the next version of every package and drops the old ones, "mirror hold PATH"
-// has requests for paths that contain PATH wait.
+// the next version of every package and drops the old ones, "mirror older"
+// goes back in time, "mirror hold PATH" has requests for paths that contain PATH
+// wait.
 func cmdMirror(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	switch {
@@ -154,10 +155,12 @@ func cmdMirror(ts *testscript.TestScript, neg bool, args []string) {
 		w.mirror.close()
 	case !neg && len(args) == 1 && args[0] == "newer":
 		w.mirror.newer()
+	case !neg && len(args) == 1 && args[0] == "older":
+		w.mirror.older()
 	case !neg && len(args) == 2 && args[0] == "hold":
 		w.mirror.holdBack(args[1])
 	default:
-		ts.Fatalf("usage: mirror off|newer|hold PATH")
+		ts.Fatalf("usage: mirror off|newer|older|hold PATH")
 	}
 }
 

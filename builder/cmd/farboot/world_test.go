@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -67,8 +68,8 @@ func (w *world) command(name string, args ...string) *exec.Cmd {
 // tester is what a world complains to: a test or a script.
 type tester interface{ Fatalf(format string, args ...any) }
 
-// snapshot returns the mode and the content's hash of everything in the
-// project, by path.
+// snapshot returns the mode and the content's hash of every file in the project,
+// by path. Folders count where their names say that they are temporary.
 func (w *world) snapshot(t tester) map[string]string {
 	all := map[string]string{}
 	err := filepath.WalkDir(w.project, func(path string, d fs.DirEntry, err error) error {
@@ -76,9 +77,12 @@ func (w *world) snapshot(t tester) map[string]string {
 			return err
 		}
 		info, err := d.Info()
-		all[path] = info.Mode().String()
-		if err != nil || !info.Mode().IsRegular() {
+		if err != nil || d.IsDir() && !strings.HasPrefix(d.Name(), ".") {
 			return err
+		}
+		all[path] = info.Mode().String()
+		if !info.Mode().IsRegular() {
+			return nil
 		}
 		data, err := os.ReadFile(path)
 		all[path] += fmt.Sprintf(" %x", sha256.Sum256(data))
@@ -95,9 +99,15 @@ func (w *world) snapshot(t tester) map[string]string {
 var cached = regexp.MustCompile(`/farboot(/(blobs|layers)(/[0-9a-f]{64}(\.part)?)?)?$`)
 
 // wantSame fails if anything in the project is not as it was, or if the cache
-// holds what nobody would find again.
+// holds what nobody would find again. A lock may appear: it says what there was
+// to build from, whether or not it could be built.
 func (w *world) wantSame(t tester, before map[string]string) {
-	if diff := cmp.Diff(before, w.snapshot(t)); diff != "" {
+	after := w.snapshot(t)
+	maps.DeleteFunc(after, func(path, _ string) bool {
+		_, old := before[path]
+		return !old && filepath.Ext(path) == ".lock"
+	})
+	if diff := cmp.Diff(before, after); diff != "" {
 		t.Fatalf("the failure changed the project (-before +after):\n%s", diff)
 	}
 	err := filepath.WalkDir(filepath.Join(w.env["HOME"], ".cache", "farboot"), func(path string, _ fs.DirEntry, err error) error {
@@ -186,18 +196,18 @@ func (m *mirror) newer() {
 	m.apt.Publish()
 }
 
+// older publishes the same with a date of long ago, as an attacker who keeps an
+// old mirror does.
+func (m *mirror) older() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.apt.Suite("bookworm").Release["Date"] = aptsim.Stamp(time.Now().AddDate(0, 0, -5))
+	m.apt.Publish()
+}
+
 // close ends the server: nobody listens on its port any more.
 func (m *mirror) close() {
 	m.release()
 	m.server.CloseClientConnections()
 	m.server.Close()
-}
-
-// merge returns maps put together.
-func merge(all ...map[string]string) map[string]string {
-	sum := map[string]string{}
-	for _, m := range all {
-		maps.Copy(sum, m)
-	}
-	return sum
 }
