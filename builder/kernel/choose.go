@@ -12,19 +12,21 @@ import (
 // ErrUnknown says that a recipe names neither a set nor a module.
 var ErrUnknown = errors.New("no such module or set")
 
-// choose returns the modules of the sets and names in want, those of the base
-// set, and all that they depend on, sorted by path.
+// choose returns the modules of the sets and names in want, what every medium
+// gets, and all that these depend on, sorted by path.
 func (p *pkg) choose(want []string) ([]*module, error) {
 	c := choice{pkg: p, have: map[*module]bool{}, aliases: p.exactAliases()}
-	for _, name := range append([]string{base}, want...) {
-		first, err := p.named(name)
+	first := p.matching(baseSet())
+	for _, name := range want {
+		named, err := p.named(name)
 		if err != nil {
 			return nil, err
 		}
-		for _, m := range first {
-			if err := c.add(m); err != nil {
-				return nil, err
-			}
+		first = append(first, named...)
+	}
+	for _, m := range first {
+		if err := c.add(m); err != nil {
+			return nil, err
 		}
 	}
 	return sorted(c.have), nil
@@ -99,7 +101,7 @@ func (c *choice) add(m *module) error {
 	c.have[m] = true
 	for _, name := range m.info.depends {
 		d := c.pkg.modules[name]
-		if d == nil && !c.pkg.builtin[name] {
+		if d == m || d == nil && !c.pkg.builtin[name] {
 			return fmt.Errorf("%w: %s depends on %q, which the package lacks", ErrPackage, m.path, name)
 		}
 		if d != nil {

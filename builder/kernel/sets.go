@@ -16,16 +16,11 @@ type set struct {
 // line is one place and why it is listed.
 type line struct{ place, why string }
 
-// base is the set that every medium gets. It has no name in recipes.
-const base = ""
-
 // Sets returns the names that a recipe can use, sorted.
 func Sets() []string {
 	var names []string
 	for _, s := range sets() {
-		if s.name != base {
-			names = append(names, s.name)
-		}
+		names = append(names, s.name)
 	}
 	slices.Sort(names)
 	return names
@@ -47,15 +42,19 @@ func companions() map[string]string {
 	}
 }
 
+// baseSet is what every medium gets, whatever its recipe asks for.
+func baseSet() set {
+	return set{take: []line{
+		{"drivers/virtio/virtio_pci", "carries every virtio device of QEMU, KVM and clouds"},
+		{"drivers/virtio/virtio_mmio", "the same in microVMs"},
+		{"drivers/hv/hv_vmbus", "carries every device of Hyper-V and Azure"},
+		{"drivers/char/hw_random", "entropy at boot: without RDRAND the first random byte, and with it DHCP and TLS, waits for minutes; the generators of TPMs are built in"},
+	}}
+}
+
 // sets is the table of all sets. Modules that they depend on come by themselves.
 func sets() []set {
 	return []set{
-		{name: base, take: []line{
-			{"drivers/virtio/virtio_pci", "carries every virtio device of QEMU, KVM and clouds"},
-			{"drivers/virtio/virtio_mmio", "the same in microVMs"},
-			{"drivers/hv/hv_vmbus", "carries every device of Hyper-V and Azure"},
-			{"drivers/char/hw_random", "entropy at boot: without RDRAND the first random byte, and with it DHCP and TLS, waits for minutes; the generators of TPMs are built in"},
-		}},
 		netSet(),
 		{name: "storage", take: []line{
 			{"drivers/ata", "SATA and PATA disks, CD drives"},
