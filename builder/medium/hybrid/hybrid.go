@@ -32,6 +32,7 @@ import (
 	"github.com/diskfs/go-diskfs/backend"
 	"github.com/diskfs/go-diskfs/partition/gpt"
 
+	"github.com/farboot/farboot/builder/grub"
 	"github.com/farboot/farboot/builder/medium/iso9660"
 	"github.com/farboot/farboot/builder/tree"
 )
@@ -88,10 +89,12 @@ func (g GUID) String() string {
 // Write writes the image to f, which must be empty and open for reading and
 // writing. It does not sync. After an error f holds a useless part.
 func Write(f *os.File, m Medium) error {
-	if err := checkBootCode(m.BootCode); err != nil {
+	image, err := m.layOut()
+	if err != nil {
 		return err
 	}
-	image, err := m.layOut()
+	core, _ := image.LBA(m.Core)
+	mbr, err := grub.HybridMBR(m.BootCode, core)
 	if err != nil {
 		return err
 	}
@@ -104,7 +107,7 @@ func Write(f *os.File, m Medium) error {
 	if err := m.partition(f, image); err != nil {
 		return fmt.Errorf("partition table: %w", err)
 	}
-	return m.writeBootCode(f, image)
+	return writeBootCode(f, mbr)
 }
 
 // layOut gives everything its place in the file system.
@@ -115,7 +118,7 @@ func (m Medium) layOut() (*iso9660.Image, error) {
 		Epoch:     m.Epoch,
 		Tail:      padding + gptSize,
 		Boot: []iso9660.BootImage{
-			{Platform: iso9660.BIOS, Path: m.Core, LoadSectors: 4, Patch: patchCore},
+			{Platform: iso9660.BIOS, Path: m.Core, LoadSectors: grub.ElToritoLoadSize, Patch: grub.PatchBootInfo},
 			{Platform: iso9660.EFI, Path: m.ESP},
 		},
 	})
