@@ -2,7 +2,6 @@ package medium
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/farboot/farboot/builder/grub"
@@ -10,11 +9,6 @@ import (
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/builder/tree"
 )
-
-// agentCmdline is what every agent's kernel gets: quiet, so that the console
-// is the agent's, and a reboot after a panic, because nobody is there to press
-// a button.
-const agentCmdline = "quiet panic=30"
 
 // Compose puts together what the medium holds.
 func Compose(p Parts) (*Medium, error) {
@@ -56,26 +50,23 @@ func (c *composer) records() error {
 	)
 }
 
-// menu turns the recipe's menu into the bootloader's, with the files that its
-// entries name.
+// menu puts the bootloader's menu on the medium, and the files that its entries
+// name.
 func (c *composer) menu() error {
-	r := c.Recipe.Medium
-	c.m.menu = grub.Menu{Timeout: *r.Timeout, Consoles: r.Console}
-	for i, e := range r.Menu {
-		entry := grub.Entry{Title: e.Title}
-		var err error
-		if e.Agent != nil {
-			entry.Linux = grub.Linux{
-				Kernel: "/" + kernelPath, Initrds: []string{"/" + initrdPath},
-				Cmdline: join(consoleArgs(r.Console), agentCmdline, r.Cmdline, e.Agent.Cmdline),
-			}
-		} else if entry.Linux, err = c.menuLinux(i, e.Linux); err != nil {
+	c.m.menu = bootMenu(c.Recipe.Medium)
+	for i, e := range c.Recipe.Medium.Menu {
+		if e.Linux == nil {
+			continue
+		}
+		entry := c.m.menu.Entries[i].Linux
+		if err := c.menuFile(entry.Kernel, e.Linux.Kernel); err != nil {
 			return err
 		}
-		c.m.menu.Entries = append(c.m.menu.Entries, entry)
-	}
-	if err := c.m.menu.Validate(); err != nil {
-		return fmt.Errorf("%s: menu: %w", c.Recipe.Path, err)
+		for j, in := range e.Linux.Initrd {
+			if err := c.menuFile(entry.Initrds[j], in); err != nil {
+				return err
+			}
+		}
 	}
 	text, err := grub.Config(c.m.menu)
 	if err != nil {
@@ -84,32 +75,17 @@ func (c *composer) menu() error {
 	return c.m.files.Add(tree.Bytes(configPath, []byte(text)))
 }
 
-// menuLinux puts the files of the menu's entry number i on the medium.
-func (c *composer) menuLinux(i int, e *recipe.LinuxEntry) (grub.Linux, error) {
-	out := grub.Linux{Cmdline: e.Cmdline}
-	add := func(in recipe.Input, name string) (string, error) {
-		path, _, err := c.Blobs.Path(in)
-		if err != nil {
-			return "", fmt.Errorf("%s:%d: %w", c.Recipe.Path, in.Line, err)
-		}
-		f, err := fromCache(fmt.Sprintf("boot/menu/%d/%s", i, name), path)
-		if err != nil {
-			return "", err
-		}
-		return "/" + f.Path, c.m.files.Add(f)
+// menuFile puts a file that a menu entry starts on the medium.
+func (c *composer) menuFile(name string, in recipe.Input) error {
+	path, _, err := c.Blobs.Path(in)
+	if err != nil {
+		return err
 	}
-	var err error
-	if out.Kernel, err = add(e.Kernel, "kernel"); err != nil {
-		return out, err
+	f, err := fromCache(strings.TrimPrefix(name, "/"), path)
+	if err != nil {
+		return err
 	}
-	for j, in := range e.Initrd {
-		path, err := add(in, fmt.Sprintf("initrd%d", j))
-		if err != nil {
-			return out, err
-		}
-		out.Initrds = append(out.Initrds, path)
-	}
-	return out, nil
+	return c.m.files.Add(f)
 }
 
 // scan refuses a medium with a secret key on it. What lies in the initrd's
@@ -134,18 +110,4 @@ func scanFile(f tree.File) error {
 	}
 	defer r.Close()
 	return leak.Scan(f.Path, r)
-}
-
-// consoleArgs returns the console= arguments for a kernel.
-func consoleArgs(consoles []string) string {
-	var args []string
-	for _, c := range consoles {
-		args = append(args, "console="+c)
-	}
-	return strings.Join(args, " ")
-}
-
-// join puts the parts of a command line together, leaving out empty ones.
-func join(parts ...string) string {
-	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), " ")
 }

@@ -76,7 +76,7 @@ func (c *composer) kernelError(err error) error {
 // initrd puts the initramfs on the medium: its layers one after the other.
 func (c *composer) initrd() error {
 	var layers []tree.File
-	for _, make := range []func() (tree.File, error){c.modulesLayer, c.agentLayer, c.settingsLayer} {
+	for _, make := range []func() (tree.File, error){c.modulesLayer, c.agentLayer, c.rootsLayer, c.settingsLayer} {
 		f, err := make()
 		if err != nil {
 			return err

@@ -79,8 +79,12 @@ type Medium struct {
 }
 
 // Inputs lists what a medium needs beside what its recipe names.
-func Inputs() []recipe.Input {
-	return []recipe.Input{{Deb: shimPackage}, {Deb: grubEFIPackage}, {Deb: grubPCPackage}}
+func Inputs(r *recipe.Medium) []recipe.Input {
+	in := []recipe.Input{{Deb: shimPackage}, {Deb: grubEFIPackage}, {Deb: grubPCPackage}}
+	if defaultRoots(r) {
+		in = append(in, recipe.Input{Deb: rootsPackage})
+	}
+	return in
 }
 
 // BuildID is the hash of everything that a medium was made of. Its first 8

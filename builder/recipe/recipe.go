@@ -92,6 +92,7 @@ func (r *Recipe) Inputs() []Input {
 	var in []Input
 	if r.Kind == KindMedium {
 		in = append(in, r.Medium.Kernel.Input)
+		in = append(in, r.Medium.Roots...)
 		for _, e := range r.Medium.Menu {
 			in = append(in, e.Linux.inputs()...)
 		}

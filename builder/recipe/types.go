@@ -38,6 +38,9 @@ type Medium struct {
 	Trust string `yaml:"trust" json:"trust"`
 	// Site lists the base URLs that the agent asks, in order.
 	Site []string `yaml:"site" json:"site"`
+	// Roots lists files with CA certificates (PEM) for sites that are reached by
+	// https. Default, where there are such sites, is Debian's ca-certificates.
+	Roots []Input `yaml:"roots" json:"roots,omitzero"`
 	// Channel must equal the site's. Default "stable".
 	Channel string `yaml:"channel" json:"channel,omitzero"`
 	// Console lists kernel consoles, the main one last. Default tty0 and
@@ -65,6 +68,8 @@ type MenuEntry struct {
 	Title string      `yaml:"title" json:"title"`
 	Agent *AgentEntry `yaml:"agent" json:"agent,omitzero"`
 	Linux *LinuxEntry `yaml:"linux" json:"linux,omitzero"`
+	// Line is where the entry stands in the recipe, for messages.
+	Line int `yaml:"-" json:"-"`
 }
 
 // AgentEntry starts the medium's own agent.

@@ -86,6 +86,9 @@ func (v *validator) medium(m *Medium) {
 	v.oneOf("compression", m.Compression, "xz", "zstd")
 	v.pathText("trust", m.Trust)
 	v.sites(m.Site)
+	for i, in := range m.Roots {
+		v.artifact(fmt.Sprintf("roots[%d]", i), in)
+	}
 	v.each("console", m.Console, consoleName, `want a console of the kernel, "tty0" or "ttyS0,115200"`)
 	v.number("timeout", &m.Timeout, 3, 0, maxTimeout)
 	v.menu(m.Menu)

@@ -66,6 +66,9 @@ func (b build) run(c *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
+	if err := medium.Check(d.recipe); err != nil {
+		return err
+	}
 	set, err := keys.Load(d.inProject(d.recipe.Medium.Trust))
 	if err != nil {
 		return err

@@ -60,7 +60,7 @@ var otherVerb = map[string]string{
 // extra lists the inputs that the recipe's kind needs beside its own.
 func (d *desk) extra() []recipe.Input {
 	if d.recipe.Kind == recipe.KindMedium {
-		return medium.Inputs()
+		return medium.Inputs(d.recipe.Medium)
 	}
 	return nil
 }

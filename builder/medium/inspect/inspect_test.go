@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/farboot/farboot/builder/grub"
 	"github.com/farboot/farboot/builder/medium/esp"
 	"github.com/farboot/farboot/builder/medium/hybrid"
 	"github.com/farboot/farboot/builder/medium/iso9660"
@@ -57,6 +58,8 @@ func sample(t testing.TB) (hybrid.Medium, *tree.Tree) {
 		t.Fatal(err)
 	}
 	code := random(7, 512)
+	code[0], code[1] = 0xeb, 0x63 // as boot_hybrid.img starts
+	binary.LittleEndian.PutUint64(code[grub.MBRSectorOffset:], 1)
 	code[510], code[511] = 0x55, 0xaa
 	return hybrid.Medium{
 		Tree: newTree(t,
