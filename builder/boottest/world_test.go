@@ -111,12 +111,17 @@ func newWorld(t *testing.T) *world {
 	w.farboot(t, "publish", "recipes/site.yaml", "--secrets", w.secrets(t))
 	w.site = filepath.Join(w.dir, "out", "site")
 	w.answer(site.Handler(w.site, nil))
+	w.listen(t, ln)
+	return w
+}
+
+// listen serves the world's site on ln.
+func (w *world) listen(t *testing.T, ln net.Listener) {
 	server := &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		(*w.handler.Load()).ServeHTTP(rw, r)
 	})}
 	go server.Serve(ln) //nolint:errcheck // ends with Close
 	t.Cleanup(func() { server.Close() })
-	return w
 }
 
 // answer makes the server answer with h.

@@ -16,8 +16,12 @@ func Compose(p Parts) (*Medium, error) {
 	if err != nil {
 		return nil, err
 	}
+	program, err := programID()
+	if err != nil {
+		return nil, err
+	}
 	m := &Medium{Name: p.Recipe.Medium.Name, Build: buildID(p, agent), Epoch: p.Lock.Epoch}
-	c := &composer{Parts: p, m: m, agent: agent}
+	c := &composer{Parts: p, m: m, agent: agent, program: program}
 	for _, step := range []func() error{c.kernel, c.initrd, c.records, c.menu, c.biosLoader, c.efiLoader} {
 		if err := step(); err != nil {
 			return nil, err
@@ -31,6 +35,8 @@ type composer struct {
 	Parts
 	m     *Medium
 	agent agentBinary
+	// program is the programID.
+	program string
 	// kernelPackage is the package that holds kernel and modules.
 	kernelPackage string
 }

@@ -93,7 +93,7 @@ func (c *composer) modulesLayer() (tree.File, error) {
 		return tree.File{}, fmt.Errorf("lock: %q is missing", c.kernelPackage)
 	}
 	sets := c.Recipe.Medium.Kernel.Modules
-	key := keyOf("modules", pkg.Ref, sets, c.compression(), c.m.Epoch)
+	key := c.key("modules", pkg.Ref, sets, c.compression(), c.m.Epoch)
 	return c.layer(key, func() ([]initramfs.File, error) {
 		deb, err := c.Blobs.Deb(c.kernelPackage)
 		if err != nil {
@@ -109,7 +109,7 @@ func (c *composer) modulesLayer() (tree.File, error) {
 
 // agentLayer holds /init and the folders that it mounts things on.
 func (c *composer) agentLayer() (tree.File, error) {
-	key := keyOf("agent", c.agent, c.compression(), c.m.Epoch)
+	key := c.key("agent", c.agent, c.compression(), c.m.Epoch)
 	return c.layer(key, func() ([]initramfs.File, error) {
 		bin, err := tree.OnDisk("init", c.Agent)
 		if err != nil {
@@ -145,6 +145,11 @@ func (c *composer) settingsLayer() (tree.File, error) {
 // compression is how the large layers are compressed.
 func (c *composer) compression() initramfs.Compression {
 	return initramfs.Compression(c.Recipe.Medium.Compression)
+}
+
+// key hashes what a cached layer depends on, this program included.
+func (c *composer) key(what string, inputs ...any) object.ID {
+	return keyOf(what, append(inputs, c.program)...)
 }
 
 // layer returns the packed layer that key stands for, from the cache where it

@@ -45,7 +45,7 @@ func (c *composer) grubFiles() (*zip.ReadCloser, error) {
 	if !ok {
 		return nil, fmt.Errorf("lock: %q is missing", grubPCPackage)
 	}
-	archive, _, err := c.Cache.Layer(keyOf("grub modules", pkg.Ref), func(w io.Writer) error {
+	archive, _, err := c.Cache.Layer(c.key("grub modules", pkg.Ref), func(w io.Writer) error {
 		deb, err := c.Blobs.Deb(grubPCPackage)
 		if err != nil {
 			return err

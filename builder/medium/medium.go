@@ -108,13 +108,9 @@ func buildID(p Parts, agent object.Ref) BuildID {
 	return BuildID(keyOf("medium", p.Lock.Sum, agent, object.OfBytes(p.Statement), object.OfBytes(p.Signatures)))
 }
 
-// layoutVersion is part of every key below: it rises whenever the same inputs
-// come to give other bytes.
-const layoutVersion = 1
-
 // keyOf hashes what a result depends on.
 func keyOf(what string, inputs ...any) object.ID {
-	data, err := json.Marshal(append([]any{what, layoutVersion}, inputs...))
+	data, err := json.Marshal(append([]any{what}, inputs...))
 	if err != nil {
 		panic("medium: key of " + what + ": " + err.Error()) // a type without a JSON form
 	}
