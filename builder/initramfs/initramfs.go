@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"path"
 	"slices"
 	"strings"
@@ -27,6 +26,10 @@ import (
 
 	"github.com/farboot/farboot/builder/tree"
 )
+
+// Version counts the changes of what [Pack] writes for the same layer. It belongs
+// into the name of what is cached; a test tells when it must rise.
+const Version = 1
 
 // ErrInvalid is wrapped by every error that says that a layer cannot be packed
 // so that a kernel would unpack it.
@@ -37,8 +40,9 @@ var ErrInvalid = errors.New("layer cannot be packed")
 const (
 	// maxPath is PATH_MAX less the closing NUL; do_header skips longer names.
 	maxPath = 4095
-	// maxSize is the largest value of a header's 32-bit size field, in bytes.
-	maxSize = math.MaxUint32
+	// maxSize bounds a file in bytes: it is in memory here and on the machine.
+	// The format ends at 4 GiB, the encoders count in 31 bits.
+	maxSize = 1 << 30
 	// maxFiles bounds the entries of one layer. All modules of a Debian kernel
 	// are 4023.
 	maxFiles = 1 << 20
@@ -150,7 +154,7 @@ func (f File) check() error {
 	switch f.Mode.Type() {
 	case 0:
 		if f.Open == nil || f.Size < 0 || f.Size > maxSize {
-			return fmt.Errorf("content of %d bytes, want one of at most %d", f.Size, int64(maxSize))
+			return fmt.Errorf("content of %d bytes, want one of at most %d", f.Size, maxSize)
 		}
 	case fs.ModeDir:
 	case fs.ModeSymlink:

@@ -2,6 +2,8 @@ package initramfs
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -162,6 +164,21 @@ func TestSameLayerSameBytes(t *testing.T) {
 	}
 }
 
+// TestVersionRisesWithTheResult fails where Pack writes something new for a layer
+// that it has packed before: caches must not mix the two.
+func TestVersionRisesWithTheResult(t *testing.T) {
+	l := sample()
+	l.Files = append(l.Files, FromTree(tree.Bytes("numbers", []byte(fmt.Sprint(rand.New(rand.NewPCG(1, 2)).Perm(5000)))))...)
+	h := sha256.New()
+	for _, c := range []Compression{None, XZ, Zstd} {
+		h.Write(pack(t, l, c))
+	}
+	const version, want = 1, "6fa4687b9bc0ca24b427b21a2d8859d77542c2c1105fc33fe1cc054513a0950a"
+	if got := hex.EncodeToString(h.Sum(nil)); got != want || Version != version {
+		t.Errorf("version %d writes %s; raise Version and put both into this test", Version, got)
+	}
+}
+
 func TestConcatPadsToFour(t *testing.T) {
 	var b bytes.Buffer
 	err := Concat(&b, strings.NewReader("12345"), strings.NewReader("abcd"), strings.NewReader(""), strings.NewReader("z"))
@@ -225,7 +242,7 @@ func TestContentMustHaveItsSize(t *testing.T) {
 }
 
 func TestUnknownCompression(t *testing.T) {
-	if err := Pack(io.Discard, Layer{}, "lz4"); err == nil || !strings.Contains(err.Error(), `"lz4"`) {
+	if err := Pack(io.Discard, Layer{}, "lz4"); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), `"lz4"`) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -38,6 +38,9 @@ const (
 // Pack writes l to w as one archive, compressed with c. Nothing is written where
 // the layer cannot be packed. Join several with [Concat].
 func Pack(w io.Writer, l Layer, c Compression) error {
+	if c != None && c != XZ && c != Zstd {
+		return fmt.Errorf("%w: compression %q, want %q, %q or %q", ErrInvalid, c, XZ, Zstd, None)
+	}
 	files, err := l.entries()
 	if err != nil {
 		return err
@@ -131,8 +134,6 @@ func (p part) pack(epoch time.Time, c Compression) ([]byte, error) {
 // compress returns data as one stream.
 func compress(data []byte, c Compression) ([]byte, error) {
 	switch c {
-	case None:
-		return data, nil
 	case XZ:
 		return xz.Encode(data), nil
 	case Zstd:
@@ -144,5 +145,5 @@ func compress(data []byte, c Compression) ([]byte, error) {
 		defer enc.Close()
 		return enc.EncodeAll(data, nil), nil
 	}
-	return nil, fmt.Errorf("compression %q: want %q, %q or %q", c, XZ, Zstd, None)
+	return data, nil
 }

@@ -1,11 +1,11 @@
 // Package xz compresses to the .xz format as a kernel reads it: LZMA2 and
 // CRC32, no filter. The one call is [Encode].
 //
-// It exists for size. Encoders written in Go so far choose each match as it
-// comes; this one weighs the matches of a stretch of input against each other
-// by what they cost ("optimal parsing", as xz -6 does), which makes kernel
-// modules a quarter smaller. A netboot medium with every wired NIC driver does
-// not fit its 25 MB without.
+// It exists for size. ulikunitz/xz takes each match as it comes; this package
+// weighs the matches of a stretch of input against each other by what they cost
+// ("optimal parsing", as xz -6 does). The modules of all wired NICs, 44.8 MB,
+// become 8.0 instead of 10.1 MB (xz -6: 7.8), and without that a netboot medium
+// does not fit its 25 MB.
 //
 // The format is that of "The .xz File Format" 1.2.1 and of LZMA2 as in
 // linux/lib/xz/xz_dec_lzma2.c. Same input, same output. The package does not
@@ -31,8 +31,9 @@ const (
 	checkCRC32 = 0x01
 )
 
-// Encode returns data as one .xz stream. Streams may follow each other. It
-// needs about 9 bytes of memory per byte in the window and runs at 1 to 3 MB/s.
+// Encode returns data, which must be smaller than 2 GiB, as one .xz stream.
+// Streams may follow each other. It needs 8 bytes of memory per byte in the
+// window, 2 MB and the result, and runs at 1 to 3 MB/s.
 func Encode(data []byte) []byte {
 	flags := []byte{0, checkCRC32}
 	out := append([]byte{0xfd, '7', 'z', 'X', 'Z', 0}, flags...)

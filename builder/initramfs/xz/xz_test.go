@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os/exec"
+	"slices"
 	"testing"
 
 	ulikunitz "github.com/ulikunitz/xz"
@@ -44,6 +45,8 @@ func inputs() map[string][]byte {
 		mixed.Write(records.Bytes()[:i*3000])
 	}
 	return map[string][]byte{
+		// What lies beyond the window must not be used again.
+		"window":  slices.Concat(noise, make([]byte, DictSize-len(noise)+1), noise, noise),
 		"empty":   nil,
 		"byte":    {0},
 		"three":   []byte("abc"),
