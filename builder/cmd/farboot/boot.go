@@ -122,6 +122,9 @@ func (b boot) config(path string) (vm.Config, error) {
 
 // serve serves the site until ctx ends.
 func (b boot) serve(ctx context.Context, log io.Writer) error {
+	if err := checkSite(b.site); err != nil {
+		return err
+	}
 	ln, err := net.Listen("tcp", b.listen)
 	if err != nil {
 		return withHint(fmt.Errorf("site: %w", err), "--listen names another address; the medium must have been built for it")

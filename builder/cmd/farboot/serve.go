@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,9 @@ needs to be trusted.`,
   farboot serve out/site --listen :80`,
 		Args: exactArgs(1, "one folder"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkSite(args[0]); err != nil {
+				return err
+			}
 			ln, err := net.Listen("tcp", listen)
 			if err != nil {
 				return fmt.Errorf("serve: %w", err)
@@ -32,4 +36,17 @@ needs to be trusted.`,
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address and port")
 	return c
+}
+
+// checkSite refuses a folder that is not there: a server that answers "not
+// found" to everything would look like one at work.
+func checkSite(dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s: not a folder", dir)
+	}
+	if err != nil {
+		return withHint(fmt.Errorf("serve: %w", err), `"farboot publish RECIPE" makes a site`)
+	}
+	return nil
 }
