@@ -132,7 +132,7 @@ func cmdInterrupt(ts *testscript.TestScript, neg bool, args []string) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	select {
-	case <-w.mirror.held:
+	case <-w.mirror.reached():
 		ts.Check(cmd.Process.Signal(signals[args[0]]))
 		wantStatus(ts, <-ended, args[1])
 	case err := <-ended:
@@ -165,7 +165,7 @@ func cmdMirror(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // serving finds the address in what "farboot serve" says first.
-var serving = regexp.MustCompile(`http://[0-9.:]+/`)
+var serving = regexp.MustCompile(`http://[0-9.:]+`)
 
 // cmdServe runs "serve FOLDER": "farboot serve" on a free port, whose address
 // becomes $SITE. At the end of the script it is interrupted and must end well.

@@ -123,24 +123,26 @@ func (w *world) wantSame(t tester, before map[string]string) {
 
 // mirror is the simulated archive behind a server that can be told to fail.
 type mirror struct {
-	apt    *aptsim.Mirror
-	server *httptest.Server
-	// held gets a value for each request that is held back.
-	held chan struct{}
-
-	mu      sync.Mutex
-	hold    string          // requests for paths that contain it wait
-	free    chan struct{}   // closed when they need not wait any longer
-	gone    map[string]bool // paths that do not exist any more
+	apt     *aptsim.Mirror
+	server  *httptest.Server
 	archive archive
+
+	mu   sync.Mutex
+	gone map[string]bool // paths that do not exist any more
+	held *hold           // nil unless requests wait
+}
+
+// hold has requests wait.
+type hold struct {
+	part    string        // of the paths that are meant
+	reached chan struct{} // has a value once a request waits
+	free    chan struct{} // closed when requests need not wait any longer
 }
 
 // newMirror serves the archive.
 func newMirror(t testing.TB, archive archive) *mirror {
 	t.Helper()
-	m := &mirror{
-		apt: aptsim.New(t), held: make(chan struct{}, 100), free: make(chan struct{}), gone: map[string]bool{}, archive: archive,
-	}
+	m := &mirror{apt: aptsim.New(t), archive: archive, gone: map[string]bool{}}
 	m.apt.Suite("bookworm").Add(archive.packages(1)...)
 	m.apt.Publish()
 	m.server = httptest.NewServer(m)
@@ -150,11 +152,14 @@ func newMirror(t testing.TB, archive archive) *mirror {
 // ServeHTTP implements http.Handler.
 func (m *mirror) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
-	gone, wait := m.gone[r.URL.Path], m.hold != "" && strings.Contains(r.URL.Path, m.hold)
+	gone, held := m.gone[r.URL.Path], m.held
 	m.mu.Unlock()
-	if wait {
-		m.held <- struct{}{}
-		<-m.free
+	if held != nil && strings.Contains(r.URL.Path, held.part) {
+		select {
+		case held.reached <- struct{}{}:
+		default:
+		}
+		<-held.free
 	}
 	if gone {
 		http.NotFound(rw, r)
@@ -163,24 +168,32 @@ func (m *mirror) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	m.apt.ServeHTTP(rw, r)
 }
 
-// holdBack has requests wait whose path contains part.
+// holdBack has requests wait whose path contains part, until release.
 func (m *mirror) holdBack(part string) {
+	m.release()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.hold, m.free = part, make(chan struct{})
+	m.held = &hold{part, make(chan struct{}, 1), make(chan struct{})}
+}
+
+// reached returns a channel that gets a value once a request waits.
+func (m *mirror) reached() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.held == nil {
+		return nil
+	}
+	return m.held.reached
 }
 
 // release lets go what waits, and everything from now on.
 func (m *mirror) release() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.hold != "" {
-		close(m.free)
+	if m.held != nil {
+		close(m.held.free)
 	}
-	m.hold = ""
-	for len(m.held) > 0 {
-		<-m.held
-	}
+	m.held = nil
 }
 
 // newer publishes the next version of every package and drops the old ones, as
