@@ -35,7 +35,7 @@ type matcher struct {
 	// Positions are kept plus one, so that 0 is none.
 	hash2, hash3, hash4 []int32
 	// son has the two subtrees of each position in the window: what sorts
-	// before it and what sorts behind.
+	// before it and what sorts behind. Its length is a power of 2.
 	son   [][2]int32
 	found []match
 }
@@ -46,7 +46,7 @@ func newMatcher(data []byte) *matcher {
 		hash2: make([]int32, 1<<hash2Bits),
 		hash3: make([]int32, 1<<hash3Bits),
 		hash4: make([]int32, 1<<hash4Bits),
-		son:   make([][2]int32, min(DictSize, len(data))),
+		son:   make([][2]int32, 1<<min(dictBits, bits.Len(uint(len(data))))),
 		found: make([]match, 0, maxLen),
 	}
 }
@@ -107,16 +107,17 @@ func (m *matcher) enter() {
 // behind the new position. It records what matches more than best bytes.
 func (m *matcher) descend(at int, root int32, limit, best int) {
 	cur := m.data[at : at+limit]
-	own := &m.son[at%len(m.son)]
+	mask := len(m.son) - 1
+	own := &m.son[at&mask]
 	before, behind := &own[0], &own[1]
 	lenBefore, lenBehind := 0, 0
 	for left := depth; ; left-- {
 		p := int(root) - 1
-		if p < 0 || at-p >= len(m.son) || left == 0 {
+		if p < 0 || at-p > mask || left == 0 {
 			*before, *behind = 0, 0
 			return
 		}
-		old := &m.son[p%len(m.son)]
+		old := &m.son[p&mask]
 		n := min(lenBefore, lenBehind)
 		n += common(cur[n:], m.data[p+n:], limit-n)
 		if n > best {
@@ -142,7 +143,7 @@ func (m *matcher) descend(at int, root int32, limit, best int) {
 }
 
 // hash takes the upper bits of a product with 2^32 over the golden ratio.
-func hash(word uint32, bits int) uint32 { return word * 2654435769 >> (32 - bits) }
+func hash(word uint32, n int) uint32 { return word * 2654435769 >> (32 - n) }
 
 // common returns how many of the first limit bytes of a and b are equal.
 func common(a, b []byte, limit int) int {
