@@ -2,67 +2,25 @@ package esp
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/farboot/farboot/builder/internal/oracle"
 	"github.com/farboot/farboot/builder/tree"
 )
 
-// tool returns the path of a foreign program, or fails naming its package.
-func tool(t *testing.T, name, debianPackage string) string {
-	t.Helper()
-	p, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is needed as an oracle: install the Debian package %s", name, debianPackage)
-	}
-	return p
-}
-
-// output runs a foreign program and returns what it printed.
-func output(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C.UTF-8")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
-	}
-	return string(out)
-}
-
-// random returns n bytes that depend on seed only.
-func random(seed uint64, n int) []byte {
-	var key [32]byte
-	binary.LittleEndian.PutUint64(key[:], seed)
-	b := make([]byte, n)
-	rand.NewChaCha8(key).Read(b)
-	return b
-}
-
-func newTree(t *testing.T, files ...tree.File) *tree.Tree {
-	t.Helper()
-	var tr tree.Tree
-	if err := tr.Add(files...); err != nil {
-		t.Fatal(err)
-	}
-	return &tr
-}
-
 // loader is a tree like the ones that media have.
 func loader(t *testing.T) *tree.Tree {
-	return newTree(t,
-		tree.Bytes("EFI/BOOT/BOOTX64.EFI", random(1, 1_048_504)),
-		tree.Bytes("EFI/BOOT/grubx64.efi", random(2, 3_835_328)),
-		tree.Bytes("boot/grub/grub.cfg", random(3, 300)))
+	return oracle.Tree(t,
+		tree.Bytes("EFI/BOOT/BOOTX64.EFI", oracle.Random(1, 1_048_504)),
+		tree.Bytes("EFI/BOOT/grubx64.efi", oracle.Random(2, 3_835_328)),
+		tree.Bytes("boot/grub/grub.cfg", oracle.Random(3, 300)))
 }
 
 // awkward is a tree of edges: sizes around clusters, folders of more than one
@@ -70,15 +28,15 @@ func loader(t *testing.T) *tree.Tree {
 func awkward(t *testing.T) *tree.Tree {
 	var files []tree.File
 	for _, size := range []int{0, 1, 511, 512, 1023, 1024, 1025, 70_000} {
-		files = append(files, tree.Bytes(fmt.Sprintf("sizes/%d", size), random(uint64(size), size)))
+		files = append(files, tree.Bytes(fmt.Sprintf("sizes/%d", size), oracle.Random(uint64(size), size)))
 	}
 	for i := range 60 {
 		files = append(files,
-			tree.Bytes(fmt.Sprintf("many/file%d.x", i), random(uint64(i), i)),
+			tree.Bytes(fmt.Sprintf("many/file%d.x", i), oracle.Random(uint64(i), i)),
 			tree.Bytes(fmt.Sprintf("a/b/c/d/%d/e/f", i), nil),
 			tree.Bytes(fmt.Sprintf("root%d", i), nil))
 	}
-	return newTree(t, files...)
+	return oracle.Tree(t, files...)
 }
 
 // write stores an image on disk.
@@ -92,10 +50,10 @@ func write(t *testing.T, image []byte) string {
 }
 
 func TestFsckAndMtoolsAgree(t *testing.T) {
-	fsck, mcopy := tool(t, "fsck.fat", "dosfstools"), tool(t, "mcopy", "mtools")
+	fsck, mcopy := oracle.Tool(t, "fsck.fat", "dosfstools"), oracle.Tool(t, "mcopy", "mtools")
 	for name, tr := range map[string]*tree.Tree{
-		"loader": loader(t), "awkward": awkward(t), "empty": newTree(t),
-		"largest": newTree(t, tree.Bytes("big", random(9, maxSize-overhead-8<<10))),
+		"loader": loader(t), "awkward": awkward(t), "empty": oracle.Tree(t),
+		"largest": oracle.Tree(t, tree.Bytes("big", oracle.Random(9, maxSize-overhead-8<<10))),
 	} {
 		t.Run(name, func(t *testing.T) {
 			image, err := Image(tr)
@@ -103,7 +61,7 @@ func TestFsckAndMtoolsAgree(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := write(t, image)
-			log := output(t, fsck, "-n", "-v", p)
+			log := oracle.Output(t, fsck, "-n", "-v", p)
 			for _, bad := range []string{"Reclaim", "differ", "chain", "Truncat", "orphan", "wrong", "invalid"} {
 				if strings.Contains(log, bad) {
 					t.Errorf("fsck.fat is not content:\n%s", log)
@@ -113,7 +71,7 @@ func TestFsckAndMtoolsAgree(t *testing.T) {
 				return
 			}
 			out := t.TempDir()
-			output(t, mcopy, "-s", "-m", "-n", "-i", p, "::*", out)
+			oracle.Output(t, mcopy, "-s", "-m", "-n", "-i", p, "::*", out)
 			compare(t, tr, out)
 		})
 	}
@@ -170,12 +128,12 @@ func TestImageDependsOnTheTreeAlone(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	for want, tr := range map[string]*tree.Tree{
-		`name "longer-than-8.txt"`: newTree(t, tree.Bytes("longer-than-8.txt", nil)),
-		`name "a.jpeg"`:            newTree(t, tree.Bytes("x/a.jpeg", nil)),
-		`name "ümläut"`:            newTree(t, tree.Bytes("ümläut/x", nil)),
-		`name ".disk"`:             newTree(t, tree.Bytes(".disk/info", nil)),
-		`are one name`:             newTree(t, tree.Bytes("EFI/x", nil), tree.Bytes("efi/y", nil)),
-		`at most 32505856 fit`:     newTree(t, tree.Bytes("big", make([]byte, maxSize))),
+		`name "longer-than-8.txt"`: oracle.Tree(t, tree.Bytes("longer-than-8.txt", nil)),
+		`name "a.jpeg"`:            oracle.Tree(t, tree.Bytes("x/a.jpeg", nil)),
+		`name "ümläut"`:            oracle.Tree(t, tree.Bytes("ümläut/x", nil)),
+		`name ".disk"`:             oracle.Tree(t, tree.Bytes(".disk/info", nil)),
+		`are one name`:             oracle.Tree(t, tree.Bytes("EFI/x", nil), tree.Bytes("efi/y", nil)),
+		`at most 32505856 fit`:     oracle.Tree(t, tree.Bytes("big", make([]byte, maxSize))),
 	} {
 		if _, err := Image(tr); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q in it", err, want)

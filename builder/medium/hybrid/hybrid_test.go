@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -16,44 +14,14 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/builder/grub"
+	"github.com/farboot/farboot/builder/internal/oracle"
 	"github.com/farboot/farboot/builder/medium/esp"
 	"github.com/farboot/farboot/builder/tree"
 )
 
-// tool returns the path of a foreign program, or fails naming its package.
-func tool(t *testing.T, name, debianPackage string) string {
-	t.Helper()
-	p, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is needed as an oracle: install the Debian package %s", name, debianPackage)
-	}
-	return p
-}
-
-// output runs a foreign program and returns what it printed.
-func output(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C.UTF-8")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
-	}
-	return string(out)
-}
-
-// random returns n bytes that depend on seed only.
-func random(seed uint64, n int) []byte {
-	var key [32]byte
-	binary.LittleEndian.PutUint64(key[:], seed)
-	b := make([]byte, n)
-	rand.NewChaCha8(key).Read(b)
-	return b
-}
-
 // bootCode is a stand-in for boot_hybrid.img.
 func bootCode() []byte {
-	code := random(7, 512)
+	code := oracle.Random(7, 512)
 	code[0], code[1] = 0xeb, 0x63 // the jump and the sector by which it is known
 	binary.LittleEndian.PutUint64(code[grub.MBRSectorOffset:], 1)
 	code[510], code[511] = 0x55, 0xaa
@@ -64,7 +32,7 @@ func bootCode() []byte {
 func sample(t testing.TB) Medium {
 	t.Helper()
 	var efi, tr tree.Tree
-	if err := efi.Add(tree.Bytes("EFI/BOOT/BOOTX64.EFI", random(1, 900_000))); err != nil {
+	if err := efi.Add(tree.Bytes("EFI/BOOT/BOOTX64.EFI", oracle.Random(1, 900_000))); err != nil {
 		t.Fatal(err)
 	}
 	image, err := esp.Image(&efi)
@@ -72,9 +40,9 @@ func sample(t testing.TB) Medium {
 		t.Fatal(err)
 	}
 	err = tr.Add(
-		tree.Bytes("boot/grub/i386-pc/eltorito.img", random(2, 171_989)),
-		tree.Bytes("boot/grub/grub.cfg", random(3, 300)),
-		tree.Bytes("live/vmlinuz", random(4, 1_000_000)),
+		tree.Bytes("boot/grub/i386-pc/eltorito.img", oracle.Random(2, 171_989)),
+		tree.Bytes("boot/grub/grub.cfg", oracle.Random(3, 300)),
+		tree.Bytes("live/vmlinuz", oracle.Random(4, 1_000_000)),
 		tree.Bytes("efi.img", image))
 	if err != nil {
 		t.Fatal(err)
@@ -107,13 +75,13 @@ func write(t testing.TB, m Medium) string {
 }
 
 func TestSgdiskFindsNoProblem(t *testing.T) {
-	sgdisk := tool(t, "sgdisk", "gdisk")
+	sgdisk := oracle.Tool(t, "sgdisk", "gdisk")
 	m := sample(t)
 	image := write(t, m)
-	if log := output(t, sgdisk, "-v", image); !strings.Contains(log, "No problems found.") || strings.Contains(strings.ToLower(log), "warning") {
+	if log := oracle.Output(t, sgdisk, "-v", image); !strings.Contains(log, "No problems found.") || strings.Contains(strings.ToLower(log), "warning") {
 		t.Errorf("sgdisk is not content:\n%s", log)
 	}
-	info := output(t, sgdisk, "-p", "-i", "1", image)
+	info := oracle.Output(t, sgdisk, "-p", "-i", "1", image)
 	lba := regexp.MustCompile(`First sector: (\d+)`).FindStringSubmatch(info)
 	for _, want := range []string{m.Disk.String(), m.Partition.String(), "C12A7328-F81F-11D2-BA4B-00A0C93EC93B (EFI system partition)"} {
 		if !strings.Contains(info, want) {
@@ -137,21 +105,21 @@ func TestSgdiskFindsNoProblem(t *testing.T) {
 }
 
 func TestStickMayBeLarger(t *testing.T) {
-	sgdisk := tool(t, "sgdisk", "gdisk")
+	sgdisk := oracle.Tool(t, "sgdisk", "gdisk")
 	m := sample(t)
 	image := write(t, m)
 	if err := os.Truncate(image, 64<<20); err != nil {
 		t.Fatal(err)
 	}
-	if info := output(t, sgdisk, "-i", "1", image); !strings.Contains(info, m.Partition.String()) {
+	if info := oracle.Output(t, sgdisk, "-i", "1", image); !strings.Contains(info, m.Partition.String()) {
 		t.Errorf("partition lost:\n%s", info)
 	}
 }
 
 func TestXorrisoReadsBootEquipment(t *testing.T) {
-	xorriso := tool(t, "xorriso", "xorriso")
+	xorriso := oracle.Tool(t, "xorriso", "xorriso")
 	image := write(t, sample(t))
-	log := output(t, xorriso, "-indev", image, "-report_el_torito", "plain", "-report_system_area", "plain")
+	log := oracle.Output(t, xorriso, "-indev", image, "-report_el_torito", "plain", "-report_system_area", "plain")
 	for _, want := range []string{
 		`Volume id +: 'FARBOOT'`,
 		`El Torito images +: +N +Pltf +B`,
@@ -189,7 +157,7 @@ func TestLayoutOfTheFirstSector(t *testing.T) {
 	if got := fmt.Sprintf("%x", data[446:512]); got != want {
 		t.Errorf("partition entries\n %s, want\n %s", got, want)
 	}
-	core := random(2, 171_989)
+	core := oracle.Random(2, 171_989)
 	if at := binary.LittleEndian.Uint64(data[grub.MBRSectorOffset:]) * 512; !bytes.Equal(data[at:][:grub.BlocklistOffset-grub.DiskbootOffset], core[grub.DiskbootOffset:grub.BlocklistOffset]) {
 		t.Errorf("boot code loads from byte %d, where diskboot.img is not", at)
 	}
@@ -217,7 +185,7 @@ func TestEndOfTheImage(t *testing.T) {
 	if zeros := len(data) - gptSize - len(rest); zeros < padding {
 		t.Errorf("%d zeros follow the files, want at least %d", zeros, padding)
 	}
-	if !bytes.HasSuffix(rest, bytes.TrimRight(random(4, 1_000_000), "\x00")) {
+	if !bytes.HasSuffix(rest, bytes.TrimRight(oracle.Random(4, 1_000_000), "\x00")) {
 		t.Error("last file is damaged")
 	}
 }

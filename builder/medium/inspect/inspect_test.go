@@ -8,7 +8,6 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/farboot/farboot/builder/grub"
+	"github.com/farboot/farboot/builder/internal/oracle"
 	"github.com/farboot/farboot/builder/medium/esp"
 	"github.com/farboot/farboot/builder/medium/hybrid"
 	"github.com/farboot/farboot/builder/medium/iso9660"
@@ -27,47 +27,29 @@ import (
 	"github.com/farboot/farboot/payload/object"
 )
 
-// random returns n bytes that depend on seed only.
-func random(seed uint64, n int) []byte {
-	var key [32]byte
-	binary.LittleEndian.PutUint64(key[:], seed)
-	b := make([]byte, n)
-	rand.NewChaCha8(key).Read(b)
-	return b
-}
-
-func newTree(t testing.TB, files ...tree.File) *tree.Tree {
-	t.Helper()
-	var tr tree.Tree
-	if err := tr.Add(files...); err != nil {
-		t.Fatal(err)
-	}
-	return &tr
-}
-
 // sample returns a medium and the files of its ESP.
 func sample(t testing.TB) (hybrid.Medium, *tree.Tree) {
 	t.Helper()
-	efi := newTree(t,
-		tree.Bytes("EFI/BOOT/BOOTX64.EFI", random(1, 30_000)),
-		tree.Bytes("EFI/BOOT/grubx64.efi", random(2, 3000)),
-		tree.Bytes("boot/grub/grub.cfg", random(3, 300)),
+	efi := oracle.Tree(t,
+		tree.Bytes("EFI/BOOT/BOOTX64.EFI", oracle.Random(1, 30_000)),
+		tree.Bytes("EFI/BOOT/grubx64.efi", oracle.Random(2, 3000)),
+		tree.Bytes("boot/grub/grub.cfg", oracle.Random(3, 300)),
 		tree.Bytes("empty", nil))
 	image, err := esp.Image(efi)
 	if err != nil {
 		t.Fatal(err)
 	}
-	code := random(7, 512)
+	code := oracle.Random(7, 512)
 	code[0], code[1] = 0xeb, 0x63 // as boot_hybrid.img starts
 	binary.LittleEndian.PutUint64(code[grub.MBRSectorOffset:], 1)
 	code[510], code[511] = 0x55, 0xaa
 	return hybrid.Medium{
-		Tree: newTree(t,
-			tree.Bytes("boot/grub/i386-pc/eltorito.img", random(4, 30_001)),
-			tree.Bytes("boot/grub/grub.cfg", random(5, 300)),
+		Tree: oracle.Tree(t,
+			tree.Bytes("boot/grub/i386-pc/eltorito.img", oracle.Random(4, 30_001)),
+			tree.Bytes("boot/grub/grub.cfg", oracle.Random(5, 300)),
 			tree.Bytes("boot/f3a9", nil),
-			tree.Bytes("live/vmlinuz", random(6, 100_000)),
-			tree.Bytes("a/b/c/d/e/f/g/h/i/j/"+strings.Repeat("long", 60), random(7, 10)),
+			tree.Bytes("live/vmlinuz", oracle.Random(6, 100_000)),
+			tree.Bytes("a/b/c/d/e/f/g/h/i/j/"+strings.Repeat("long", 60), oracle.Random(7, 10)),
 			tree.Bytes("efi.img", image)),
 		VolumeID: "FARBOOT", Publisher: "nobody",
 		Epoch:     time.Date(2026, 11, 21, 22, 33, 44, 0, time.UTC),
@@ -307,7 +289,7 @@ func (o overlay) ReadAt(p []byte, off int64) (int, error) {
 func TestHugeFile(t *testing.T) {
 	const size = 5<<30 + 3
 	huge := tree.File{Path: "huge", Size: size, Open: func() (io.ReadCloser, error) { return nil, io.EOF }}
-	m, err := iso9660.New(newTree(t, huge, tree.Bytes("small", []byte("small"))),
+	m, err := iso9660.New(oracle.Tree(t, huge, tree.Bytes("small", []byte("small"))),
 		iso9660.Options{VolumeID: "X", Epoch: time.Unix(1_700_000_000, 0)})
 	if err != nil {
 		t.Fatal(err)
@@ -344,7 +326,7 @@ func FuzzImage(f *testing.F) {
 	for _, at := range []uint32{446, 512, 1024, 32768, 32768 + 128, 34816, 36864, le.Uint32(good[32768+156+2:]) * 2048,
 		le.Uint32(good[34816+71:]) * 2048, le.Uint32(good[1024+32:]) * 512, le.Uint32(good[1024+32:])*512 + 2048} {
 		f.Add(at, good[at:at+64], uint32(0))
-		f.Add(at, random(uint64(at), 64), uint32(0))
+		f.Add(at, oracle.Random(uint64(at), 64), uint32(0))
 	}
 	f.Add(uint32(0), []byte{}, uint32(1<<20))
 	f.Fuzz(func(t *testing.T, at uint32, patch []byte, cut uint32) {

@@ -2,18 +2,16 @@ package iso9660
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/farboot/farboot/builder/internal/oracle"
 	"github.com/farboot/farboot/builder/tree"
 )
 
@@ -23,51 +21,11 @@ func options() Options {
 	return Options{VolumeID: "FARBOOT TEST", Publisher: "nobody", Epoch: epoch, Tail: 300 << 10}
 }
 
-// tool returns the path of a foreign program, or fails naming its package.
-func tool(t *testing.T, name, debianPackage string) string {
-	t.Helper()
-	p, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is needed as an oracle: install the Debian package %s", name, debianPackage)
-	}
-	return p
-}
-
-// output runs a foreign program and returns what it printed.
-func output(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C.UTF-8")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
-	}
-	return string(out)
-}
-
-// random returns n bytes that depend on seed only.
-func random(seed uint64, n int) []byte {
-	var key [32]byte
-	binary.LittleEndian.PutUint64(key[:], seed)
-	b := make([]byte, n)
-	rand.NewChaCha8(key).Read(b)
-	return b
-}
-
-func newTree(t *testing.T, files ...tree.File) *tree.Tree {
-	t.Helper()
-	var tr tree.Tree
-	if err := tr.Add(files...); err != nil {
-		t.Fatal(err)
-	}
-	return &tr
-}
-
 // awkward is a tree with everything that writers of ISO 9660 get wrong.
 func awkward(t *testing.T) *tree.Tree {
 	var files []tree.File
 	add := func(name string, size int) {
-		files = append(files, tree.Bytes(name, random(uint64(len(files)), size)))
+		files = append(files, tree.Bytes(name, oracle.Random(uint64(len(files)), size)))
 	}
 	for _, size := range []int{0, 1, 2047, 2048, 2049, 4096, 100_000} {
 		add(fmt.Sprintf("sizes/%d", size), size)
@@ -98,7 +56,7 @@ func awkward(t *testing.T) *tree.Tree {
 		add(fmt.Sprintf("dirs/%03d/x", i), i)
 	}
 	files[3].Mode = 0o755
-	return newTree(t, files...)
+	return oracle.Tree(t, files...)
 }
 
 // write lays tr out and writes it to a new file.

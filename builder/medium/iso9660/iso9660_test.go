@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/farboot/farboot/builder/internal/oracle"
 	"github.com/farboot/farboot/builder/tree"
 )
 
@@ -30,7 +31,7 @@ func TestSameTreeSameBytes(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "1")
 	o := options()
 	o.Epoch = o.Epoch.Local().Add(999 * time.Millisecond)
-	image, _ = write(t, newTree(t, files...), o)
+	image, _ = write(t, oracle.Tree(t, files...), o)
 	again, err := os.ReadFile(image)
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +47,7 @@ func TestOneFileOpenAtATime(t *testing.T) {
 	open := 0
 	var files []tree.File
 	for i := range 100 {
-		f := tree.Bytes(fmt.Sprint(i), random(uint64(i), i))
+		f := tree.Bytes(fmt.Sprint(i), oracle.Random(uint64(i), i))
 		content := f.Open
 		f.Open = func() (io.ReadCloser, error) {
 			if open++; open > 1 {
@@ -57,7 +58,7 @@ func TestOneFileOpenAtATime(t *testing.T) {
 		}
 		files = append(files, f)
 	}
-	write(t, newTree(t, files...), options())
+	write(t, oracle.Tree(t, files...), options())
 	if open != 0 {
 		t.Errorf("%d files are left open", open)
 	}
@@ -112,7 +113,7 @@ func TestRefusals(t *testing.T) {
 		if c.spoil != nil {
 			c.spoil(&o)
 		}
-		m, err := New(newTree(t, c.file), o)
+		m, err := New(oracle.Tree(t, c.file), o)
 		if err == nil {
 			_, err = m.WriteTo(io.Discard)
 		}
@@ -123,9 +124,9 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestEmptyTree(t *testing.T) {
-	xorriso := tool(t, "xorriso", "xorriso")
-	image, m := write(t, newTree(t), options())
-	if log := output(t, xorriso, "-indev", image, "-find", "/"); !strings.Contains(log, "'/'") {
+	xorriso := oracle.Tool(t, "xorriso", "xorriso")
+	image, m := write(t, oracle.Tree(t), options())
+	if log := oracle.Output(t, xorriso, "-indev", image, "-find", "/"); !strings.Contains(log, "'/'") {
 		t.Errorf("xorriso does not find the root:\n%s", log)
 	}
 	for _, p := range []string{".", "", "nothing"} {
@@ -141,7 +142,7 @@ func bigTree(b *testing.B, dir string) *tree.Tree {
 	var tr tree.Tree
 	for i := range 50 {
 		p := filepath.Join(dir, fmt.Sprintf("file%02d", i))
-		if err := os.WriteFile(p, random(uint64(i), 10<<20), 0o644); err != nil {
+		if err := os.WriteFile(p, oracle.Random(uint64(i), 10<<20), 0o644); err != nil {
 			b.Fatal(err)
 		}
 		f, err := tree.OnDisk(filepath.Base(p), p)

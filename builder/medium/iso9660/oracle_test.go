@@ -18,15 +18,16 @@ import (
 	godiskfs "github.com/diskfs/go-diskfs/filesystem/iso9660"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/farboot/farboot/builder/internal/oracle"
 	"github.com/farboot/farboot/builder/tree"
 )
 
 func TestXorrisoExtractsTheTree(t *testing.T) {
-	xorriso := tool(t, "xorriso", "xorriso")
+	xorriso := oracle.Tool(t, "xorriso", "xorriso")
 	tr := awkward(t)
 	image, _ := write(t, tr, options())
 	out := filepath.Join(t.TempDir(), "out")
-	log := output(t, xorriso, "-osirrox", "on", "-indev", image, "-extract", "/", out)
+	log := oracle.Output(t, xorriso, "-osirrox", "on", "-indev", image, "-extract", "/", out)
 	if regexp.MustCompile(`(?i)\b(warning|failure|sorry|fatal)\b`).MatchString(log) {
 		t.Errorf("xorriso is not content:\n%s", log)
 	}
@@ -36,13 +37,13 @@ func TestXorrisoExtractsTheTree(t *testing.T) {
 }
 
 func TestXorrisoReadsVolumeAndModes(t *testing.T) {
-	xorriso := tool(t, "xorriso", "xorriso")
+	xorriso := oracle.Tool(t, "xorriso", "xorriso")
 	script := tree.Bytes("bin/run", nil)
 	script.Mode = 0o755
 	odd := tree.Bytes("bin/odd", nil)
 	odd.Mode = 0o4610 // whatever a tree says, modes are 0644 or 0755
-	image, _ := write(t, newTree(t, script, odd, tree.Bytes("text", nil)), options())
-	log := output(t, xorriso, "-indev", image, "-pvd_info", "-find", "/", "-exec", "lsdl", "--")
+	image, _ := write(t, oracle.Tree(t, script, odd, tree.Bytes("text", nil)), options())
+	log := oracle.Output(t, xorriso, "-indev", image, "-pvd_info", "-find", "/", "-exec", "lsdl", "--")
 	for _, want := range []string{
 		`Volume Id +: FARBOOT TEST\n`,
 		`Publisher Id +: nobody\n`,
@@ -62,11 +63,11 @@ func TestXorrisoReadsVolumeAndModes(t *testing.T) {
 }
 
 func TestBsdtarExtractsTheTree(t *testing.T) {
-	bsdtar := tool(t, "bsdtar", "libarchive-tools")
+	bsdtar := oracle.Tool(t, "bsdtar", "libarchive-tools")
 	tr := awkward(t)
 	image, _ := write(t, tr, options())
 	out := t.TempDir()
-	if log := output(t, bsdtar, "-x", "-p", "-C", out, "-f", image); log != "" {
+	if log := oracle.Output(t, bsdtar, "-x", "-p", "-C", out, "-f", image); log != "" {
 		t.Errorf("bsdtar is not content:\n%s", log)
 	}
 	if diff := cmp.Diff(hashes(t, tr), hashesOnDisk(t, out)); diff != "" {
@@ -76,7 +77,7 @@ func TestBsdtarExtractsTheTree(t *testing.T) {
 
 // TestGRUBReadsTheTree compares by GRUB's own driver, the one that boots.
 func TestGRUBReadsTheTree(t *testing.T) {
-	fstest := tool(t, "grub-fstest", "grub-common")
+	fstest := oracle.Tool(t, "grub-fstest", "grub-common")
 	tr := awkward(t)
 	image, _ := write(t, tr, options())
 	local := t.TempDir()
@@ -93,7 +94,7 @@ func TestGRUBReadsTheTree(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if log := output(t, fstest, image, "cmp", "/", local); strings.Contains(log, "error") {
+	if log := oracle.Output(t, fstest, image, "cmp", "/", local); strings.Contains(log, "error") {
 		t.Errorf("GRUB is not content:\n%s", log)
 	}
 }
@@ -101,11 +102,11 @@ func TestGRUBReadsTheTree(t *testing.T) {
 // TestNamesWithoutRockRidge looks at the names that plain ISO 9660 has, and
 // extracts by them.
 func TestNamesWithoutRockRidge(t *testing.T) {
-	bsdtar := tool(t, "bsdtar", "libarchive-tools")
+	bsdtar := oracle.Tool(t, "bsdtar", "libarchive-tools")
 	tr := awkward(t)
 	image, _ := write(t, tr, options())
 	out := t.TempDir()
-	output(t, bsdtar, "-x", "-C", out, "--options", "iso9660:!rockridge", "-f", image)
+	oracle.Output(t, bsdtar, "-x", "-C", out, "--options", "iso9660:!rockridge", "-f", image)
 	valid := regexp.MustCompile(`^[A-Z0-9_]{1,30}$|^[A-Z0-9_]+(\.[A-Z0-9_]*)?$`)
 	var got []string
 	for name, sum := range hashesOnDisk(t, out) {
@@ -137,7 +138,7 @@ func TestGoDiskfsReadsTheTree(t *testing.T) {
 			plain = append(plain, f)
 		}
 	}
-	tr := newTree(t, plain...)
+	tr := oracle.Tree(t, plain...)
 	image, m := write(t, tr, options())
 	b, err := file.OpenFromPath(image, true)
 	if err != nil {
@@ -166,9 +167,9 @@ func TestGoDiskfsReadsTheTree(t *testing.T) {
 }
 
 func TestBootCatalog(t *testing.T) {
-	xorriso := tool(t, "xorriso", "xorriso")
+	xorriso := oracle.Tool(t, "xorriso", "xorriso")
 	const large = 33 << 20 // more sectors than 16 bits can say
-	tr := newTree(t, tree.Bytes("core", random(1, 5001)), tree.Bytes("efi.img", random(2, 10_240)),
+	tr := oracle.Tree(t, tree.Bytes("core", oracle.Random(1, 5001)), tree.Bytes("efi.img", oracle.Random(2, 10_240)),
 		tree.File{Path: "large.img", Size: large, Open: func() (io.ReadCloser, error) {
 			return io.NopCloser(io.LimitReader(zeros{}, large)), nil
 		}})
@@ -182,7 +183,7 @@ func TestBootCatalog(t *testing.T) {
 		{Platform: EFI, Path: "large.img"},
 	}
 	image, m := write(t, tr, o)
-	log := output(t, xorriso, "-indev", image, "-report_el_torito", "plain")
+	log := oracle.Output(t, xorriso, "-indev", image, "-report_el_torito", "plain")
 	for i, want := range []string{`1 +BIOS +y +none +0x0000 +0x00 +4`, `2 +UEFI +y +none +0x0000 +0x00 +20`, `3 +UEFI +y +none +0x0000 +0x00 +0`} {
 		lba, ok := m.LBA(o.Boot[i].Path)
 		if !ok || !regexp.MustCompile(fmt.Sprintf(`El Torito boot img : +%s +%d\n`, want, lba)).MatchString(log) {
@@ -194,7 +195,7 @@ func TestBootCatalog(t *testing.T) {
 		t.Fatal(err)
 	}
 	lba, _ := m.LBA("core")
-	want := random(1, 5001)
+	want := oracle.Random(1, 5001)
 	binary.LittleEndian.PutUint32(want, lba)
 	if !bytes.Equal(want, data[lba*SectorSize:][:len(want)]) {
 		t.Error("core is not where it should be, or not patched")
@@ -212,13 +213,13 @@ func TestBootCatalog(t *testing.T) {
 // TestLargeFiles writes a file of more than 4 GiB, almost all of it a hole, and
 // lets GRUB read around the place where its second extent begins.
 func TestLargeFiles(t *testing.T) {
-	xorriso, fstest := tool(t, "xorriso", "xorriso"), tool(t, "grub-fstest", "grub-common")
+	xorriso, fstest := oracle.Tool(t, "xorriso", "xorriso"), oracle.Tool(t, "grub-fstest", "grub-common")
 	const size = 1<<32 + 10_000
-	end := random(1, 20_000)
+	end := oracle.Random(1, 20_000)
 	huge := tree.File{Path: "huge", Size: size, Open: func() (io.ReadCloser, error) {
 		return io.NopCloser(io.MultiReader(io.LimitReader(zeros{}, size-20_000), bytes.NewReader(end))), nil
 	}}
-	m, err := New(newTree(t, huge, tree.Bytes("small", []byte("after it"))), options())
+	m, err := New(oracle.Tree(t, huge, tree.Bytes("small", []byte("after it"))), options())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +236,7 @@ func TestLargeFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	lba, _ := m.LBA("huge")
-	log := output(t, xorriso, "-indev", image, "-find", "/", "-exec", "report_lba", "--")
+	log := oracle.Output(t, xorriso, "-indev", image, "-find", "/", "-exec", "report_lba", "--")
 	for _, want := range []string{
 		fmt.Sprintf(`File data lba: +0 , +%d , +%d , +%d , '/huge'`, lba, maxExtent/SectorSize, int64(size)),
 		fmt.Sprintf(`File data lba: +1 , +%d , +%d , +%d , '/huge'`, lba+maxExtent/SectorSize, sectorsOf(size-maxExtent), int64(size)),
@@ -244,11 +245,11 @@ func TestLargeFiles(t *testing.T) {
 			t.Errorf("xorriso does not say %q:\n%s", want, log)
 		}
 	}
-	cut := output(t, fstest, "-s", fmt.Sprint(size-30_000), "-n", "30000", image, "cat", "/huge")
+	cut := oracle.Output(t, fstest, "-s", fmt.Sprint(size-30_000), "-n", "30000", image, "cat", "/huge")
 	if cut != strings.Repeat("\x00", 10_000)+string(end) {
 		t.Error("the file's end reads as something else")
 	}
-	if small := output(t, fstest, image, "cat", "/small"); small != "after it" {
+	if small := oracle.Output(t, fstest, image, "cat", "/small"); small != "after it" {
 		t.Errorf("the file behind reads %q", small)
 	}
 }
