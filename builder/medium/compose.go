@@ -1,6 +1,7 @@
 package medium
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -10,8 +11,8 @@ import (
 	"github.com/farboot/farboot/builder/tree"
 )
 
-// Compose puts together what the medium holds.
-func Compose(p Parts) (*Medium, error) {
+// Compose puts together what the medium holds. It gives up soon after ctx ends.
+func Compose(ctx context.Context, p Parts) (*Medium, error) {
 	agent, err := describeAgent(p.Agent)
 	if err != nil {
 		return nil, err
@@ -21,8 +22,11 @@ func Compose(p Parts) (*Medium, error) {
 		return nil, err
 	}
 	m := &Medium{Name: p.Recipe.Medium.Name, Build: buildID(p, agent), Epoch: p.Lock.Epoch}
-	c := &composer{Parts: p, m: m, agent: agent, program: program}
+	c := &composer{ctx: ctx, Parts: p, m: m, agent: agent, program: program}
 	for _, step := range []func() error{c.kernel, c.initrd, c.records, c.menu, c.biosLoader, c.efiLoader} {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -32,6 +36,7 @@ func Compose(p Parts) (*Medium, error) {
 
 // composer fills a Medium, one method a part.
 type composer struct {
+	ctx context.Context // Compose's
 	Parts
 	m     *Medium
 	agent agentBinary

@@ -1,6 +1,8 @@
 package medium
 
 import (
+	"archive/tar"
+	"context"
 	"debug/elf"
 	"encoding/json"
 	"errors"
@@ -13,6 +15,7 @@ import (
 	"github.com/farboot/farboot/builder/initramfs"
 	"github.com/farboot/farboot/builder/kernel"
 	"github.com/farboot/farboot/builder/recipe"
+	"github.com/farboot/farboot/builder/source/deb"
 	"github.com/farboot/farboot/builder/tree"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/settings"
@@ -68,8 +71,12 @@ func (c *composer) kernel() error {
 	return c.m.files.Add(f)
 }
 
-// kernelError puts the place of the recipe's kernel before err.
+// kernelError puts the place of the recipe's kernel before err, unless the
+// work was interrupted: then nothing is wrong there.
 func (c *composer) kernelError(err error) error {
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
 	return &recipe.Error{Path: c.Recipe.Path, Line: c.Recipe.Medium.Kernel.Line, Field: "kernel", Msg: err.Error()}
 }
 
@@ -95,16 +102,29 @@ func (c *composer) modulesLayer() (tree.File, error) {
 	sets := c.Recipe.Medium.Kernel.Modules
 	key := c.key("modules", pkg.Ref, sets, c.compression(), c.m.Epoch)
 	return c.layer(key, func() ([]initramfs.File, error) {
-		deb, err := c.Blobs.Deb(c.kernelPackage)
+		pkg, err := c.Blobs.Deb(c.kernelPackage)
 		if err != nil {
 			return nil, err
 		}
-		k, err := kernel.Build(deb.Walk, sets)
+		k, err := kernel.Build(c.walk(pkg), sets)
 		if err != nil {
 			return nil, c.kernelError(err)
 		}
 		return initramfs.FromTree(k.Modules...), nil
 	})
+}
+
+// walk returns the package's Walk, which takes seconds for a kernel's, in a form
+// that ends with the context.
+func (c *composer) walk(p *deb.Package) func(func(*tar.Header, io.Reader) error) error {
+	return func(visit func(*tar.Header, io.Reader) error) error {
+		return p.Walk(func(h *tar.Header, r io.Reader) error {
+			if c.ctx.Err() != nil {
+				return context.Cause(c.ctx)
+			}
+			return visit(h, r)
+		})
+	}
 }
 
 // agentLayer holds /init and the folders that it mounts things on.
@@ -163,12 +183,25 @@ func (c *composer) layer(key object.ID, files func() ([]initramfs.File, error)) 
 		if err := scanLayer(content); err != nil {
 			return err
 		}
-		return initramfs.Pack(w, initramfs.Layer{Epoch: c.m.Epoch, Files: content}, c.compression())
+		return initramfs.Pack(interruptible{c.ctx, w}, initramfs.Layer{Epoch: c.m.Epoch, Files: content}, c.compression())
 	})
 	if err != nil {
 		return tree.File{}, err
 	}
 	return fromCache(initrdPath, path)
+}
+
+// interruptible is a writer that fails once its context has ended.
+type interruptible struct {
+	ctx context.Context
+	io.Writer
+}
+
+func (w interruptible) Write(p []byte) (int, error) {
+	if w.ctx.Err() != nil {
+		return 0, context.Cause(w.ctx)
+	}
+	return w.Writer.Write(p)
 }
 
 // pack returns a layer that is not worth caching.

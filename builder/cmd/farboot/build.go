@@ -82,7 +82,7 @@ func (b build) run(c *cobra.Command, path string) error {
 	}
 	defer blobs.Close()
 	d.progress.step("building %s", d.recipe.Name())
-	m, err := medium.Compose(medium.Parts{
+	m, err := medium.Compose(c.Context(), medium.Parts{
 		Recipe: d.recipe, Lock: d.lock, Blobs: blobs, Cache: d.cache, Agent: agent,
 		Statement: set.Newest().Statement, Signatures: set.Newest().Signature,
 	})
