@@ -66,7 +66,9 @@ func (w *world) command(name string, args ...string) *exec.Cmd {
 }
 
 // tester is what a world complains to: a test or a script.
-type tester interface{ Fatalf(format string, args ...any) }
+type tester interface {
+	Fatalf(format string, args ...any)
+}
 
 // snapshot returns the mode and the content's hash of every file in the project,
 // by path. Folders count where their names say that they are temporary.
