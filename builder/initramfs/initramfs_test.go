@@ -130,6 +130,12 @@ func TestForeignToolsUnpackEveryStream(t *testing.T) {
 			t.Errorf("%s: does not unpack to the uncompressed archive", tool)
 		}
 	}
+	names, found := readBack(t, plain)
+	for i, n := range names {
+		if ino := found[n].Inode; ino != int64(i+1) {
+			t.Errorf("%s: inode %d, want %d: the count goes on from stream to stream", n, ino, i+1)
+		}
+	}
 	dir := t.TempDir()
 	filter(t, plain, "cpio", "cpio", "-i", "--quiet", "-D", dir)
 	for _, f := range l.Files {
