@@ -56,32 +56,7 @@ func baseSet() set {
 func sets() []set {
 	return []set{
 		netSet(),
-		{name: "storage", take: []line{
-			{"drivers/ata", "SATA and PATA disks, CD drives"},
-			{"drivers/nvme/host", "NVMe, also over fabrics"},
-			{"drivers/pci/controller/vmd", "hides NVMe disks on Intel boards"},
-			{"drivers/scsi", "disks and CDs of every bus; SAS, RAID and Fibre Channel adapters"},
-			{"drivers/message/fusion", "LSI SCSI and SAS adapters; VMware's, too"},
-			{"drivers/block/virtio_blk", "QEMU, KVM, clouds"},
-			{"drivers/block/xen-blkfront", "Xen"},
-			{"drivers/block/loop", "images in files"},
-			{"drivers/block/nbd", "disks over the network"},
-			{"drivers/block/mtip32xx", "Micron PCIe disks"},
-			{"drivers/mmc", "SD cards and soldered eMMC"},
-			{"drivers/ufs", "soldered UFS"},
-			{"drivers/nvdimm", "persistent memory"},
-			{"drivers/md", "RAID, LVM, encryption, verity"},
-			{"arch/x86/crypto/aesni-intel", "what disks are mostly encrypted with"},
-			{"crypto/xts", "the same"},
-			{"crypto/essiv", "the same, older"},
-		}, leave: []line{
-			{"drivers/ata/pata_legacy", "probes ISA ports that other devices may own"},
-			{"drivers/ata/pata_pcmcia", pcCard},
-			{"drivers/scsi/pcmcia", pcCard},
-			{"drivers/scsi/scsi_debug", "a made-up disk for tests"},
-			{"drivers/scsi/qla2xxx/tcm_qla2xxx", "serves disks to others"},
-			{"drivers/md/md-cluster", "needs a cluster's lock manager"},
-		}},
+		storageSet(),
 		{name: "usb", take: []line{
 			{"drivers/usb/host", usbHost},
 			{"drivers/usb/storage", "sticks and disks, with uas"},
@@ -175,4 +150,34 @@ func notUSBHosts() []line {
 		{"drivers/usb/host/sl811_cs", pcCard},
 		{"drivers/usb/host/u132-hcd", "a controller behind USB, gone from newer kernels"},
 	}
+}
+
+// storageSet is disks of every kind.
+func storageSet() set {
+	return set{name: "storage", take: []line{
+		{"drivers/ata", "SATA and PATA disks, CD drives"},
+		{"drivers/nvme/host", "NVMe, also over fabrics"},
+		{"drivers/pci/controller/vmd", "hides NVMe disks on Intel boards"},
+		{"drivers/scsi", "disks and CDs of every bus; SAS, RAID and Fibre Channel adapters"},
+		{"drivers/message/fusion", "LSI SCSI and SAS adapters; VMware's, too"},
+		{"drivers/block/virtio_blk", "QEMU, KVM, clouds"},
+		{"drivers/block/xen-blkfront", "Xen"},
+		{"drivers/block/loop", "images in files"},
+		{"drivers/block/nbd", "disks over the network"},
+		{"drivers/block/mtip32xx", "Micron PCIe disks"},
+		{"drivers/mmc", "SD cards and soldered eMMC"},
+		{"drivers/ufs", "soldered UFS"},
+		{"drivers/nvdimm", "persistent memory"},
+		{"drivers/md", "RAID, LVM, encryption, verity"},
+		{"arch/x86/crypto/aesni-intel", "what disks are mostly encrypted with"},
+		{"crypto/xts", "the same"},
+		{"crypto/essiv", "the same, older"},
+	}, leave: []line{
+		{"drivers/ata/pata_legacy", "probes ISA ports that other devices may own"},
+		{"drivers/ata/pata_pcmcia", pcCard},
+		{"drivers/scsi/pcmcia", pcCard},
+		{"drivers/scsi/scsi_debug", "a made-up disk for tests"},
+		{"drivers/scsi/qla2xxx/tcm_qla2xxx", "serves disks to others"},
+		{"drivers/md/md-cluster", "needs a cluster's lock manager"},
+	}}
 }
