@@ -27,10 +27,6 @@ import (
 	"github.com/farboot/farboot/builder/tree"
 )
 
-// Version counts the changes of what [Pack] writes for the same layer. It belongs
-// into the name of what is cached; a test tells when it must rise.
-const Version = 1
-
 // ErrInvalid is wrapped by every error that says that a layer cannot be packed
 // so that a kernel would unpack it.
 var ErrInvalid = errors.New("layer cannot be packed")

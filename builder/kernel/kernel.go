@@ -26,11 +26,6 @@ import (
 	"github.com/farboot/farboot/payload/modules"
 )
 
-// Version counts the changes of what [Build] returns for the same package and
-// sets. It belongs into the name of what is cached; a test tells when it must
-// rise.
-const Version = 1
-
 // Kernel is what a package yields.
 type Kernel struct {
 	// Release is what "uname -r" will say: "6.1.0-56-amd64".

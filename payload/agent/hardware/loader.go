@@ -80,7 +80,7 @@ func (l *Loader) Wait(ctx context.Context, limit time.Duration) {
 }
 
 // Drop deletes the modules from the initramfs, which is RAM: with every wired
-// driver of a Debian kernel about 34 MB. Hardware that appears after it needs a
+// driver of a Debian kernel about 45 MB. Hardware that appears after it needs a
 // driver that is loaded already.
 func (l *Loader) Drop() error {
 	l.dropped.Store(true)
