@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ func openDesk(c *cobra.Command, path, kind string) (*desk, error) {
 		return nil, err
 	}
 	if kind != "" && r.Kind != kind {
-		return nil, &recipe.Error{Path: path, Line: 1, Field: "kind", Msg: fmt.Sprintf("%q, want %q", r.Kind, kind), Hint: otherVerb[r.Kind]}
+		return nil, &recipe.Error{Path: path, Line: kindLine(r.Raw), Field: "kind", Msg: fmt.Sprintf("%q, want %q", r.Kind, kind), Hint: otherVerb[r.Kind]}
 	}
 	dir, err := cache.DefaultDir()
 	if err != nil {
@@ -49,6 +50,15 @@ func openDesk(c *cobra.Command, path, kind string) (*desk, error) {
 	d := &desk{recipe: r, cache: store, progress: newProgress(c.ErrOrStderr())}
 	d.options = source.Options{Cache: store, Client: fetch.New(fetch.DefaultLimits(), fetch.Proxy()), Progress: d.progress.report, Warn: d.progress.warn}
 	return d, nil
+}
+
+// kindLine returns the line where a recipe that was read says its kind.
+func kindLine(raw []byte) int {
+	before, _, _ := bytes.Cut(raw, []byte("\nkind:"))
+	if len(before) == len(raw) {
+		return 1 // the first line, or the recipe is written in braces
+	}
+	return bytes.Count(before, []byte("\n")) + 2
 }
 
 // otherVerb tells which verb is for which kind of recipe.
