@@ -1,0 +1,110 @@
+//go:build bench
+
+package benchmark
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/farboot/farboot/builder/lock"
+)
+
+// TestBuild compares what a medium costs at the desk. farboot's own rows make
+// image and netboot folder, and sync the image; grub-mkrescue makes an image
+// that does not start under Secure Boot.
+func TestBuild(t *testing.T) {
+	needGRUB(t)
+	first := newDesk(t)
+	first.cache = t.TempDir()
+	firstCost := measure(first.build)
+	cold, warm, rotated := first.colleague(), first.colleague(), first.colleague()
+	warm.build()
+	rotated.build()
+	rescue, copied := grubTree(t, warm), filepath.Join(t.TempDir(), "copy.iso")
+	fresh := func() { os.Remove(copied) }
+	contenders := []contender{
+		{"farboot, cold: downloads only", cold.path(image), 3, func() { first.share(cold) }, cold.build},
+		{"farboot, keys rotated", rotated.path(image), 9, rotated.newKeys, rotated.build},
+		{"farboot, warm: nothing changed", warm.path(image), 9, nil, warm.build},
+		{"grub-mkrescue, same kernel and initrd", rescue + ".iso", 9, nil, shell(t, "grub-mkrescue -o %s.iso %[1]s", rescue)},
+		{"cp of the image, sync -d", copied, 9, fresh, shell(t, "cp %s %s; sync -d %[2]s", warm.path(image), copied)},
+		{"cp of the image", copied, 9, fresh, shell(t, "cp %s %s", warm.path(image), copied)},
+	}
+	costs := race(t, contenders)
+	out := table{title: fmt.Sprintf("At the desk: recipes/netboot.yaml. A first build downloads %s of packages, and their indexes.", megabytes(first.downloads()))}
+	out.row("", "wall", "CPU", "of mkrescue", "of cp, sync", "of cp", "image")
+	row := func(name, result string, c cost) {
+		out.row(name, seconds(c.wall), seconds(c.cpu), ratio(c.wall, costs[3].wall), ratio(c.wall, costs[4].wall),
+			ratio(c.wall, costs[5].wall), megabytes(size(t, result)))
+	}
+	row("farboot, first: no cache, no lock", first.path(image), firstCost)
+	for i, c := range contenders {
+		row(c.name, c.result, costs[i])
+	}
+	out.print()
+}
+
+// needGRUB fails where grub-mkrescue cannot do what farboot does.
+func needGRUB(t *testing.T) {
+	t.Helper()
+	need(t, "grub-mkrescue", "grub-common")
+	need(t, "xorriso", "xorriso")
+	need(t, "mformat", "mtools")
+	for dir, debianPackage := range map[string]string{"i386-pc": "grub-pc-bin", "x86_64-efi": "grub-efi-amd64-bin"} {
+		if _, err := os.Stat("/usr/lib/grub/" + dir); err != nil {
+			t.Fatalf("grub-mkrescue would do less than farboot: install the Debian package %s", debianPackage)
+		}
+	}
+}
+
+// downloads returns how many bytes the medium's lock names.
+func (d *desk) downloads() (sum int64) {
+	for _, in := range d.lock(mediumRecipe).Inputs {
+		sum += in.Size
+	}
+	return sum
+}
+
+// colleague returns another project with the same lock and downloads, and with
+// keys of its own.
+func (d *desk) colleague() *desk {
+	d.t.Helper()
+	other := newDesk(d.t)
+	other.cache = d.t.TempDir()
+	data, err := os.ReadFile(lock.PathFor(d.path(mediumRecipe)))
+	if err == nil {
+		err = os.WriteFile(lock.PathFor(other.path(mediumRecipe)), data, 0o644)
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.share(other)
+	return other
+}
+
+// share leaves the downloads in the other's cache, and nothing else.
+func (d *desk) share(other *desk) {
+	d.t.Helper()
+	if err := os.RemoveAll(other.cache); err != nil {
+		d.t.Fatal(err)
+	}
+	for _, in := range d.lock(mediumRecipe).Inputs {
+		if err := os.MkdirAll(filepath.Dir(other.blob(in.Ref)), 0o700); err != nil {
+			d.t.Fatal(err)
+		}
+		if err := os.Link(d.blob(in.Ref), other.blob(in.Ref)); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+}
+
+// grubTree lays out what the medium boots, for grub-mkrescue.
+func grubTree(t *testing.T, d *desk) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "tree")
+	shell(t, `mkdir -p %[1]s/boot/grub; cd %[2]s
+		cp boot/vmlinuz boot/initrd.img %[1]s/boot; cp grub/grub.cfg %[1]s/boot/grub`, dir, d.path("out/netboot"))()
+	return dir
+}

@@ -1,0 +1,16 @@
+// Package benchmark measures farboot side by side with what one would take
+// otherwise, on the same computer in the same minutes, and prints tables:
+//
+//   - TestBuild: a medium, against grub-mkrescue on the same tree and against
+//     cp of the image
+//   - TestCompression: the modules' layer, against xz, zstd and gzip
+//   - TestBoot: a machine from the kernel's start to the next kernel, against a
+//     plain GET, and curl | sha256sum, in the same virtual machine
+//
+// It takes minutes and so needs a build tag: "make bench" runs it. A time never
+// fails it, since a time depends on the computer and on what else that does.
+// Whoever wants to compare looks at ratios: contenders take turns, so that a
+// busy minute hits all of them, and each column is the median of the runs.
+//
+// Real networks and real disks are not measured: the server is this computer.
+package benchmark
