@@ -64,12 +64,6 @@ type Manifest struct {
 	Default []string `json:"default,omitzero"`
 }
 
-// Entry is one thing that a machine can boot. Exactly one kind is set.
-type Entry struct {
-	Title string `json:"title"`
-	Linux *Linux `json:"linux,omitzero"`
-}
-
 // Linux is a kernel with its initrds and its literal command line.
 type Linux struct {
 	Kernel  object.Ref   `json:"kernel"`

@@ -241,6 +241,14 @@ func FuzzManifest(f *testing.F) {
 			return
 		}
 		again, err := Encode(m)
+		for _, e := range m.Entries {
+			if e.Unknown != "" {
+				if err == nil {
+					t.Fatal("an entry of an unknown kind was encoded")
+				}
+				return
+			}
+		}
 		if err != nil {
 			// Whole seconds may leave nothing between issue and expiry.
 			if m.Issued.Truncate(time.Second).Equal(m.Expires.Truncate(time.Second)) {
@@ -257,4 +265,34 @@ func FuzzManifest(f *testing.F) {
 			t.Fatalf("decode(encode(m)) differs:\n%s", diff)
 		}
 	})
+}
+
+// TestUnknownKind: an old medium meets a new site. The entry that it does not
+// know is there by name, and the others are as good as ever.
+func TestUnknownKind(t *testing.T) {
+	data, err := Encode(sample())
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := func(text string) []byte {
+		return bytes.Replace(data, []byte(`"entries": {`), []byte(`"entries": {"new": `+text+`,`), 1)
+	}
+	m, err := decode(entry(`{"title": "Something new", "hologram": {"lens": [1, 2], "size": -1}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Entries["new"]; got.Unknown != "hologram" || got.Title != "Something new" || m.Entries["memtest"].Linux == nil {
+		t.Errorf("entries %+v", m.Entries)
+	}
+	if _, err := Encode(m); err == nil {
+		t.Error("Encode writes an entry that it does not know")
+	}
+	for _, text := range []string{
+		`{"title": "x"}`, `{"hologram": {}}`, `{"title": "x", "a": 1, "b": 2}`, `[]`, `"x"`,
+		`{"title": "x", "hologram": {}, "linux": {}}`, `{"title": "x", "linux": {"kernel": {}, "more": 1}}`,
+	} {
+		if _, err := decode(entry(text)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("entry %s: %v, want ErrMalformed", text, err)
+		}
+	}
 }

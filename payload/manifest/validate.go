@@ -125,7 +125,10 @@ func (e Entry) validate(l Limits) error {
 	if err := CheckTitle(e.Title); err != nil {
 		return err
 	}
-	if e.Linux == nil {
+	switch {
+	case e.Unknown != "":
+		return nil
+	case e.Linux == nil:
 		return errors.New("has no kind, want \"linux\"")
 	}
 	return e.Linux.validate(l)

@@ -18,7 +18,7 @@ var errQuiet = errors.New("the network is down for the hand-over")
 // next kernel was started.
 func (b *boot) start(ctx context.Context, net Network, name string, e manifest.Entry) error {
 	if e.Linux == nil {
-		return errKind
+		return fmt.Errorf("%w: %q", errKind, e.Unknown)
 	}
 	if !b.dropped {
 		b.dropped = true
