@@ -19,7 +19,7 @@ func keysCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "keys",
 		Short: "Make the keys that media trust",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(keysInitCommand())
@@ -39,7 +39,7 @@ version control. The secret parts go to a folder of your own, and never into a
 project: back them up, since media in the field trust nothing else.`,
 		Example: `  farboot keys init --product demo
   farboot keys init --product fleet --passphrase --secrets /media/vault/farboot`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: k.run,
 	}
 	c.Flags().StringVar(&k.dir, "dir", "keys", "folder for public keys and trust statement")

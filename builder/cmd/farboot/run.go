@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -44,7 +45,7 @@ sites that tell such machines what to boot.
   farboot boot out/netboot.iso            try it in QEMU`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{err: err, command: c.CommandPath()} })
@@ -70,12 +71,29 @@ type usageError struct {
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
-// exactArgs wants n arguments and says which.
+// exactArgs wants n arguments and says which, and flags that go together.
 func exactArgs(n int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if len(args) == n {
-			return nil
+		err := c.ValidateFlagGroups()
+		if err == nil && len(args) != n {
+			err = errors.New(c.Name() + ": want " + what)
 		}
-		return &usageError{err: errors.New(c.Name() + ": want " + what), command: c.CommandPath()}
+		if err != nil {
+			return &usageError{err: err, command: c.CommandPath()}
+		}
+		return nil
 	}
+}
+
+// noArgs wants no arguments: what stands there is no verb.
+func noArgs(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := &usageError{err: fmt.Errorf("unknown command %q for %q", args[0], c.CommandPath()), command: c.CommandPath()}
+	c.SuggestionsMinimumDistance = 2 // letters; cobra's own default, of which this call does not know
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		return withHint(err, "did you mean %q?", near[0])
+	}
+	return err
 }

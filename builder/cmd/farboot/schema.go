@@ -16,7 +16,7 @@ and show what they mean when a recipe's first line names it:
 
   # yaml-language-server: $schema=recipe.schema.json`,
 		Example: "  farboot schema > recipes/recipe.schema.json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			data, err := recipe.Schema()
 			if err != nil {
