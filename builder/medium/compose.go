@@ -21,9 +21,9 @@ func Compose(ctx context.Context, p Parts) (*Medium, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Medium{Name: p.Recipe.Medium.Name, Build: buildID(p, agent), Epoch: p.Lock.Epoch}
+	m := &Medium{Name: p.Recipe.Medium.Name, Epoch: p.Lock.Epoch}
 	c := &composer{ctx: ctx, Parts: p, m: m, agent: agent, program: program}
-	for _, step := range []func() error{c.kernel, c.initrd, c.records, c.menu, c.biosLoader, c.efiLoader} {
+	for _, step := range []func() error{c.kernel, c.layers, c.initrd, c.records, c.menu, c.biosLoader, c.efiLoader} {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -42,6 +42,8 @@ type composer struct {
 	agent agentBinary
 	// program is the programID.
 	program string
+	// shared are the layers that do not depend on the medium's identity.
+	shared []tree.File
 	// kernelPackage is the package that holds kernel and modules.
 	kernelPackage string
 }

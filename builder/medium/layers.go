@@ -22,7 +22,7 @@ import (
 )
 
 // maxAgent is the most that /init may have, in bytes. DESIGN.md's budget.
-const maxAgent = 12 << 20
+const maxAgent = 12_000_000
 
 // agentBinary is the agent's file with what tells it from others.
 type agentBinary = object.Ref
@@ -80,17 +80,42 @@ func (c *composer) kernelError(err error) error {
 	return &recipe.Error{Path: c.Recipe.Path, Line: c.Recipe.Medium.Kernel.Line, Field: "kernel", Msg: err.Error()}
 }
 
-// initrd puts the initramfs on the medium: its layers one after the other.
-func (c *composer) initrd() error {
-	var layers []tree.File
-	for _, make := range []func() (tree.File, error){c.modulesLayer, c.agentLayer, c.rootsLayer, c.settingsLayer} {
+// layers makes the layers that are the same on many media, and with them the
+// medium's identity.
+func (c *composer) layers() error {
+	var made []object.Ref
+	for _, make := range []func() (tree.File, error){c.modulesLayer, c.agentLayer, c.rootsLayer} {
 		f, err := make()
 		if err != nil {
 			return err
 		}
-		layers = append(layers, f)
+		ref, err := reference(f)
+		if err != nil {
+			return err
+		}
+		c.shared, made = append(c.shared, f), append(made, ref)
 	}
-	return c.m.files.Add(concat(initrdPath, layers...))
+	c.m.Build = buildID(c.Parts, c.agent, made)
+	return nil
+}
+
+// reference returns size and hash of what f delivers.
+func reference(f tree.File) (object.Ref, error) {
+	r, err := f.Open()
+	if err != nil {
+		return object.Ref{}, fmt.Errorf("medium: %w", err)
+	}
+	defer r.Close()
+	return object.Of(r)
+}
+
+// initrd puts the initramfs on the medium: its layers one after the other.
+func (c *composer) initrd() error {
+	last, err := c.settingsLayer()
+	if err != nil {
+		return err
+	}
+	return c.m.files.Add(concat(initrdPath, append(c.shared, last)...))
 }
 
 // modulesLayer holds the kernel modules. It is by far the most expensive one.

@@ -103,9 +103,9 @@ func (b BuildID) derive(use string) [sha256.Size]byte {
 }
 
 // buildID hashes the parts. The lock's sum stands for the recipe and every
-// package.
-func buildID(p Parts, agent object.Ref) BuildID {
-	return BuildID(keyOf("medium", p.Lock.Sum, agent, object.OfBytes(p.Statement), object.OfBytes(p.Signatures)))
+// package; the layers of the initramfs stand for how this farboot packs them.
+func buildID(p Parts, agent object.Ref, layers []object.Ref) BuildID {
+	return BuildID(keyOf("medium", p.Lock.Sum, agent, layers, object.OfBytes(p.Statement), object.OfBytes(p.Signatures)))
 }
 
 // keyOf hashes what a result depends on.

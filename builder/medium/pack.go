@@ -61,8 +61,12 @@ func volumeID(name string) string {
 }
 
 // WriteNetboot writes the same content as a folder for a TFTP or HTTP server.
-// An older folder at dir stays until the new one is complete.
+// An older folder at dir stays until the new one is complete; one that is no
+// netboot folder stays for good.
 func (m *Medium) WriteNetboot(dir string) error {
+	if err := replaceable(dir); err != nil {
+		return err
+	}
 	t, err := m.netboot()
 	if err != nil {
 		return err
@@ -87,11 +91,27 @@ func (m *Medium) WriteNetboot(dir string) error {
 	return nil
 }
 
+// replaceable refuses a folder with something else than an older netboot folder
+// in it: a recipe may have the name of a site.
+func replaceable(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("netboot: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, netboot.Script)); err != nil {
+		return fmt.Errorf("netboot: %s holds something else; it is not replaced", dir)
+	}
+	return nil
+}
+
 // writeFile writes f below dir. Modes and times come out the same whatever the
 // umask and the clock say.
 func writeFile(dir string, f tree.File) error {
 	path := filepath.Join(dir, filepath.FromSlash(f.Path))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := makeDirs(dir, filepath.Dir(path)); err != nil {
 		return err
 	}
 	in, err := f.Open()
@@ -105,6 +125,20 @@ func writeFile(dir string, f tree.File) error {
 	}
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Chmod(f.Mode), out.Close())
+}
+
+// makeDirs makes the folder at path and those above it up to top, with mode 0755
+// whatever the umask says: a TFTP server is another user.
+func makeDirs(top, path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if path != top {
+		if err := makeDirs(top, filepath.Dir(path)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(os.Mkdir(path, 0o755), os.Chmod(path, 0o755))
 }
 
 // netboot returns the netboot folder: kernel, initrd and menu entries as on the

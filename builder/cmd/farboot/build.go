@@ -23,11 +23,13 @@ func buildCommand() *cobra.Command {
 		Long: `build makes out/NAME.iso and out/NAME/ from a recipe of kind "medium".
 
 The image starts from CD and from USB stick, under BIOS, UEFI and Secure Boot;
-write it to a stick with dd. The folder holds the same for a TFTP or HTTP server.
+write it to a stick with dd. The folder holds the same for a TFTP or HTTP
+server.
 
 The first build resolves the recipe and writes a lock beside it; later ones use
 the lock and give the same bytes. "farboot lock --update" renews it. The first
-build takes about half a minute plus the download, a later one well under a
+build takes about a minute plus the download, most of it for compression
+(compression: zstd is fast and 3 MB larger); a later one takes well under a
 second. No root is needed.`,
 		Example: "  farboot build recipes/netboot.yaml",
 		Args:    exactArgs(1, "one recipe"),
