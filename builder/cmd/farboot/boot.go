@@ -23,8 +23,8 @@ func bootCommand() *cobra.Command {
 		Use:   "boot IMAGE|FOLDER",
 		Short: "Boot an image or a netboot folder in QEMU",
 		Long: `boot starts a virtual machine from an image, as CD or as USB stick, or from a
-netboot folder by TFTP and iPXE. Its serial console appears here; Ctrl-] ends it.
-Nothing is written to the image.
+netboot folder by TFTP and iPXE. Its serial console appears here; Ctrl-] ends
+it. Nothing is written to the image.
 
 With --site the folder of a published site is served on --listen meanwhile. The
 machine reaches this computer's loopback as 10.0.2.2, so that a medium built

@@ -39,9 +39,9 @@ func rootCommand() *cobra.Command {
 		Long: `farboot builds boot media for machines that nobody can walk up to, and the
 sites that tell such machines what to boot.
 
-  farboot keys init                       once: root key, manifest key, statement 1
-  farboot build recipes/netboot.yaml      the medium: out/netboot.iso, out/netboot/
-  farboot publish recipes/demo-site.yaml  the site: out/site/
+  farboot keys init                       once: root and manifest key, statement
+  farboot build recipes/netboot.yaml      a medium: out/netboot.iso, out/netboot
+  farboot publish recipes/demo-site.yaml  a site: out/site/
   farboot boot out/netboot.iso            try it in QEMU`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
