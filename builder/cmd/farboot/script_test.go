@@ -47,6 +47,11 @@ func setUp(e *testscript.Env, archive archive) error {
 	for _, name := range []string{"HOME", "MIRROR"} {
 		e.Setenv(name, w.env[name])
 	}
+	root, err := filepath.Abs("../../..")
+	if err != nil {
+		return err
+	}
+	e.Setenv("FARBOOT", root) // this project's own files
 	return filepath.WalkDir(e.WorkDir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || filepath.Ext(path) != ".yaml" {
 			return err
