@@ -103,6 +103,8 @@ func explain(err error, locked bool) error {
 		why = "the file is no kernel that kexec can start"
 	case errors.Is(err, unix.ENOMEM), errors.Is(err, unix.EADDRNOTAVAIL):
 		why = "not enough memory for kernel and initrd"
+	case errors.Is(err, unix.EINVAL) && locked:
+		why = "the kernel's signature is damaged, or it does not take this command line (Secure Boot is on)"
 	case errors.Is(err, unix.EINVAL):
 		why = "the kernel does not take this command line, or is of another kind"
 	case errors.Is(err, unix.ENOSYS):
