@@ -1,0 +1,154 @@
+//go:build boot
+
+package mediumtest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// siteRecipe boots the medium's own kernel.
+const siteRecipe = `kind: site
+entries: {kernel: {title: "The medium's kernel", linux: {kernel: {file: out/netboot/boot/vmlinuz}, cmdline: quiet}}}
+default: [kernel]
+`
+
+// TestMedium builds the medium as "make" does, and again as differently as can
+// be: threat 13, tampering hides where builds differ. The first build goes
+// through the oracles.
+func TestMedium(t *testing.T) {
+	p := newProject(t, "first")
+	secrets := filepath.Join(base, "secret")
+	p.farboot(t, "keys", "init", "--secrets", secrets)
+	p.farboot(t, "lock", "recipes/netboot.yaml")
+	out, took := p.run(t, p.command(t, "build", "recipes/netboot.yaml", "--json"))
+	first := decode(t, out)
+	t.Logf("ISO of %d bytes, %.1f s with whatever the cache had", first.Size, took.Seconds())
+	want := p.results(t)
+	p.write(t, "recipes/site.yaml", []byte(siteRecipe))
+	p.farboot(t, "publish", "recipes/site.yaml", "--secrets", secrets, "--out", filepath.Join(p.dir, "published"))
+
+	t.Run("oracles", func(t *testing.T) { testOracles(t, p, first) })
+	t.Run("secrets", func(t *testing.T) { testSecrets(t, p, secrets) })
+	t.Run("no network", func(t *testing.T) {
+		if err := os.RemoveAll(filepath.Join(p.dir, "out")); err != nil {
+			t.Fatal(err)
+		}
+		cmd := p.command(t, "build", "recipes/netboot.yaml", "--json")
+		withoutNetwork(t, cmd)
+		_, took := p.run(t, cmd)
+		t.Logf("warm: %.2f s", took.Seconds())
+		if diff := cmp.Diff(want, p.results(t)); diff != "" {
+			t.Errorf("-first +warm:\n%s", diff)
+		}
+	})
+	t.Run("other desk", func(t *testing.T) {
+		other := copyOf(t, p)
+		home := filepath.Join(base, "home of another")
+		if err := os.MkdirAll(home, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		interruptedBuild(t, other, home)
+		cmd := otherDesk(t, other, home)
+		out, took := other.run(t, cmd)
+		t.Logf("cold cache but for the downloads, one processor: %.1f s", took.Seconds())
+		if second := decode(t, out); second != first {
+			t.Errorf("the second build says %+v, the first %+v", second, first)
+		}
+		if diff := cmp.Diff(want, other.results(t)); diff != "" {
+			t.Errorf("-first +second:\n%s", diff)
+		}
+	})
+}
+
+// withoutNetwork has the command run with proxies that are not there and, for
+// root, in a network namespace without as much as a loopback.
+func withoutNetwork(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	for _, name := range []string{"http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"} {
+		cmd.Env = append(cmd.Env, name+"=http://127.0.0.1:1")
+	}
+	if os.Getuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	}
+}
+
+// copyOf returns another project with the same recipe, lock and public keys, in
+// a folder of another length.
+func copyOf(t *testing.T, p *project) *project {
+	t.Helper()
+	other := newProject(t, "second/in a deeper folder")
+	if err := os.CopyFS(filepath.Join(other.dir, "keys"), os.DirFS(filepath.Join(p.dir, "keys"))); err != nil {
+		t.Fatal(err)
+	}
+	other.write(t, "recipes/netboot.lock", p.read(t, "recipes/netboot.lock"))
+	return other
+}
+
+// otherDesk returns a build whose surroundings differ in everything that must
+// not matter.
+func otherDesk(t *testing.T, p *project, home string) *exec.Cmd {
+	t.Helper()
+	inner := p.command(t, "build", "recipes/netboot.yaml", "--json")
+	cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-c", `umask 077 && exec "$@"`, "sh"}, inner.Args...)...)
+	cmd.Dir = inner.Dir
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + home,
+		"TZ=Asia/Tokyo", "LC_ALL=tr_TR.UTF-8", "LANGUAGE=ja", "USER=somebody", "GOMAXPROCS=1",
+		fmt.Sprintf("SOURCE_DATE_EPOCH=%d", rand.Int64N(1<<31)),
+	}
+	asNobody(t, cmd, p.dir, home)
+	return cmd
+}
+
+// promptly is how soon an interrupted build has to end: two modules' worth of
+// packing, on a machine with other things to do.
+const promptly = 20 * time.Second
+
+// interruptedBuild interrupts a build as soon as all is fetched and the modules
+// are being packed. There must be no result, and the next build must do.
+func interruptedBuild(t *testing.T, p *project, home string) {
+	t.Helper()
+	cmd := otherDesk(t, p, home)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "building") {
+		fmt.Fprintln(&p.log, lines.Text())
+	}
+	t.Logf("fetched everything in %.1f s", time.Since(begin).Seconds())
+	begin = time.Now()
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	for lines.Scan() {
+		fmt.Fprintln(&p.log, lines.Text())
+	}
+	err = cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 130 {
+		t.Errorf("interrupted build: %v, want exit status 130", err)
+	}
+	if took := time.Since(begin); took > promptly {
+		t.Errorf("the build went on for %v", took)
+	}
+	if _, err := os.Stat(filepath.Join(p.dir, "out")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an interrupted build left results: %v", err)
+	}
+}
