@@ -230,6 +230,35 @@ func TestScan(t *testing.T) {
 	}
 }
 
+// A dependency that fails, as crc32c-intel does on a processor without SSE 4.2,
+// does not keep the driver out. A driver that fails itself is not called loaded.
+func TestScanPastFailure(t *testing.T) {
+	m := &machine{
+		sysfs: tree(map[string]string{
+			"bus/pci/devices/0/modalias": virtioPCI, "bus/virtio/devices/0/modalias": "virtio:d00000001v2",
+		}),
+		fail: map[string]error{
+			"kernel/virtio_ring.ko": errors.New("no such device"), "kernel/virtio_net.ko": errors.New("unknown symbol"),
+		},
+	}
+	var log lines
+	l := NewLoader(m.sysfs, modulesDir(t), log.log)
+	l.insert = m.insert
+	l.scan()
+	want := []string{"kernel/virtio_ring.ko", "kernel/virtio.ko", "kernel/virtio_pci.ko", "kernel/virtio_net.ko"}
+	if diff := cmp.Diff(want, m.inserted); diff != "" {
+		t.Errorf("inserted: %s", diff)
+	}
+	wantLog := lines{
+		"hardware: driver virtio_pci: virtio_ring.ko: no such device",
+		"hardware: driver virtio_net: virtio_net.ko: unknown symbol",
+		"hardware: drivers loaded: virtio_pci",
+	}
+	if diff := cmp.Diff(wantLog, log); diff != "" {
+		t.Errorf("logged: %s", diff)
+	}
+}
+
 // A probe that hangs delays the boot by the limit and no more.
 func TestLoaderHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -133,30 +133,31 @@ func (l *Loader) fresh() []string {
 	return found
 }
 
-// load inserts the module and what it needs, and tells whether it is new and in.
-// A module that fails is reported once.
+// load inserts what the module needs and last the module itself, and tells
+// whether that one is new and in. What fails is reported once and does not keep
+// the files after it out: it may be a mere wish, see [modules.Index.Order], and
+// where it is not, the kernel refuses the module itself.
 func (l *Loader) load(name string) bool {
 	files, err := l.index.Order(name)
 	if err != nil {
 		l.log("hardware: driver %s: %v", name, err)
 		return false
 	}
-	fresh := false
+	in := false
 	for _, file := range files {
-		if l.tried[file] {
-			continue
-		}
 		if l.dropped.Load() {
 			return false
+		}
+		if in = !l.tried[file]; !in {
+			continue
 		}
 		l.tried[file] = true
 		if err := l.insert(file); err != nil {
 			l.log("hardware: driver %s: %s: %v", name, path.Base(file), err)
-			return false
+			in = false
 		}
-		fresh = true
 	}
-	return fresh
+	return in
 }
 
 // finit inserts one module file, with a path below the Loader's directory. What
