@@ -87,7 +87,9 @@ func TestGPGReadsOurKeys(t *testing.T) {
 func TestGPGSignsWithOurKeys(t *testing.T) {
 	for _, passphrase := range []string{"", "correct horse"} {
 		home, o := gpgHome(t), options(t)
-		o.Passphrase = func(string) ([]byte, error) { return []byte(passphrase), nil }
+		if passphrase != "" {
+			o.Passphrase = func(string) ([]byte, error) { return []byte(passphrase), nil }
+		}
 		res, set := initialise(t, o)
 		gpg(t, home, "--passphrase", passphrase, "--import", res.Secret[1])
 		data := []byte("a manifest\n")

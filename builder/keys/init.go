@@ -41,7 +41,8 @@ type InitOptions struct {
 	Product string
 	// Now is the present.
 	Now time.Time
-	// Passphrase is asked once for each key; nil protects none.
+	// Passphrase is asked once for each key; nil protects none. An empty answer
+	// is an error: who asks for protection gets it, or no keys.
 	Passphrase Passphrase
 }
 
@@ -150,19 +151,22 @@ func (o InitOptions) newKey(role string) (secretKey, error) {
 	return k, nil
 }
 
-// lock returns the secret key's bytes, encrypted if the user gives a passphrase.
+// lock returns the secret key's bytes, encrypted if there is a passphrase to ask for.
 // The entity itself stays usable.
 func (o InitOptions) lock(entity *openpgp.Entity, role string, config *packet.Config) ([]byte, error) {
 	var passphrase []byte
 	if o.Passphrase != nil {
 		var err error
-		prompt := fmt.Sprintf("passphrase for the new %s key %s (empty for none)", role, fingerprint(entity))
+		prompt := fmt.Sprintf("passphrase for the new %s key %s", role, fingerprint(entity))
 		if passphrase, err = o.Passphrase(prompt); err != nil {
 			return nil, err
 		}
+		if len(passphrase) == 0 {
+			return nil, ErrEmptyPassphrase
+		}
 	}
 	var buf bytes.Buffer
-	if err := entity.SerializePrivateWithoutSigning(&buf, config); err != nil || len(passphrase) == 0 {
+	if err := entity.SerializePrivateWithoutSigning(&buf, config); err != nil || o.Passphrase == nil {
 		return buf.Bytes(), err
 	}
 	locked, err := openpgp.ReadEntity(packet.NewReader(&buf))

@@ -45,6 +45,8 @@ var (
 	ErrMissing = errors.New("no keys")
 	// ErrExists: there are keys already.
 	ErrExists = errors.New("keys exist")
+	// ErrEmptyPassphrase: keys are to be protected, by nothing.
+	ErrEmptyPassphrase = errors.New("the passphrase is empty")
 )
 
 const (

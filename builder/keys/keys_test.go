@@ -233,6 +233,18 @@ func TestPassphrase(t *testing.T) {
 	}
 }
 
+// TestEmptyPassphrase: asked for, but not given, is no wish for bare keys.
+func TestEmptyPassphrase(t *testing.T) {
+	o := options(t)
+	o.Passphrase = func(string) ([]byte, error) { return nil, nil }
+	if _, err := Init(o); !errors.Is(err, ErrEmptyPassphrase) {
+		t.Errorf("Init = %v, want ErrEmptyPassphrase", err)
+	}
+	if left := files(t, filepath.Dir(o.Project)); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 func TestSignerRefuses(t *testing.T) {
 	o := options(t)
 	res, set := initialise(t, o)

@@ -15,8 +15,7 @@ import (
 	"github.com/farboot/farboot/payload/trust"
 )
 
-// Passphrase asks the user for the passphrase that the prompt names. An empty
-// one means none.
+// Passphrase asks the user for the passphrase that the prompt names.
 type Passphrase func(prompt string) ([]byte, error)
 
 // DefaultSecrets returns the folder for secret keys where the user names none:
