@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -59,6 +60,16 @@ func armored(t *testing.T, kind string, data []byte) []byte {
 	return b.Bytes()
 }
 
+// inJSON returns text as a JSON document holds it.
+func inJSON(t *testing.T, text []byte) []byte {
+	t.Helper()
+	data, err := json.Marshal(map[string]string{"key": string(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
 func TestScan(t *testing.T) {
 	secret, public := pgpKey(t)
 	pemBlock := pemKey(t)
@@ -84,6 +95,13 @@ func TestScan(t *testing.T) {
 		{"armored secret key", armored(t, "PGP PRIVATE KEY BLOCK", secret), true},
 		{"pem", pemBlock, true},
 		{"pem, CRLF", bytes.ReplaceAll(pemBlock, []byte("\n"), []byte("\r\n")), true},
+		{"pem, indented", bytes.ReplaceAll(pemBlock, []byte("\n"), []byte("\n      ")), true},
+		{"pem, indented by tabs, CRLF", bytes.ReplaceAll(pemBlock, []byte("\n"), []byte("\r\n\t")), true},
+		{"pem in JSON", inJSON(t, pemBlock), true},
+		{"pem with CRLF in JSON", inJSON(t, bytes.ReplaceAll(pemBlock, []byte("\n"), []byte("\r\n"))), true},
+		{"pem in JSON in JSON", inJSON(t, inJSON(t, pemBlock)), true},
+		{"encrypted pem in JSON", inJSON(t, encrypted), true},
+		{"armored secret key, indented", bytes.ReplaceAll(armored(t, "PGP PRIVATE KEY BLOCK", secret), []byte("\n"), []byte("\n  ")), true},
 		{"encrypted pem", encrypted, true},
 		{"openssh", openssh, true},
 		{"pem deep in noise", bytes.Join([][]byte{noise, pemBlock, noise}, nil), true},
