@@ -8,7 +8,8 @@
 
 GO      ?= go
 # The agent is part of the image, so its bytes must not depend on this folder,
-# the version control state or the C toolchain.
+# the version control state, the C toolchain or the user's settings for Go; and
+# it has to run on every x86-64 machine there is (v1).
 AGENTFLAGS = -trimpath -buildvcs=false -ldflags='-s -w -buildid='
 
 SOURCES := $(shell find builder payload -name '*.go' -not -name '*_test.go') go.mod go.sum
@@ -20,17 +21,18 @@ bin/farboot: $(SOURCES)
 	$(GO) build -trimpath -o $@ ./builder/cmd/farboot
 
 bin/farboot-agent: $(SOURCES)
-	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 $(GO) build $(AGENTFLAGS) -o $@ ./payload/agent
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 GOAMD64=v1 GOFLAGS=-trimpath GOEXPERIMENT= \
+		$(GO) build $(AGENTFLAGS) -o $@ ./payload/agent
 
 # Demo keys are made once. Their secret parts go to the user's configuration
 # folder, never into this one.
 keys/trust/1.json: | bin/farboot
 	bin/farboot keys init --product demo
 
-out/netboot.iso: bin/farboot bin/farboot-agent recipes/netboot.yaml keys/trust/1.json
+out/netboot.iso: bin/farboot bin/farboot-agent recipes/netboot.yaml $(wildcard recipes/netboot.lock) keys/trust/1.json
 	bin/farboot build recipes/netboot.yaml
 
-out/site/manifest.json: bin/farboot recipes/demo-site.yaml keys/trust/1.json
+out/site/manifest.json: bin/farboot recipes/demo-site.yaml $(wildcard recipes/demo-site.lock) keys/trust/1.json
 	bin/farboot publish recipes/demo-site.yaml
 
 .PHONY: boot

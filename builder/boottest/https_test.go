@@ -36,7 +36,7 @@ func TestHTTPS(t *testing.T) {
 	w.write(t, "recipes/netboot.yaml", fmt.Appendf(nil, mediumRecipe+"roots: [{file: ca.pem}]\n", url))
 	image, _ := w.build(t)
 	m, ctx := start(t, vm.Config{Image: image, Args: []string{"-rtc", "base=1980-01-01T00:00:00"}})
-	expect(t, ctx, m, "is before this medium was built", "manifest: version 1", "handing over", marker, "next kernel done")
+	expect(t, ctx, m, "is before this medium was built", "manifest: version 1", "handing over", markerRuns, "next kernel done")
 
 	stranger, _ := certificates(t)
 	w.write(t, "ca.pem", stranger)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/farboot/farboot/builder/site"
@@ -42,9 +43,9 @@ func TestRefusals(t *testing.T) {
 		{"one bit flipped in the manifest", map[string][]byte{"/manifest.json": flipped}, "[untrusted]"},
 		{"wrong byte in an artifact", map[string][]byte{"/objects/": nil}, "[corrupt]"},
 	}
-	var now int
+	var now atomic.Int32 // which of the forgeries is served
 	serve := func(rw http.ResponseWriter, r *http.Request) {
-		for path, data := range forgeries[now].replace {
+		for path, data := range forgeries[now.Load()].replace {
 			switch {
 			case r.URL.Path == path:
 				rw.Write(data)
@@ -62,18 +63,18 @@ func TestRefusals(t *testing.T) {
 	m, ctx := start(t, vm.Config{Image: image})
 	for i, f := range forgeries {
 		t.Log(f.name)
-		now = i
+		now.Store(int32(i))
 		if err := m.Type("\r\n\x03\x1b[A id\r"); err != nil { // hammer keys at whatever may listen
 			t.Fatal(err)
 		}
 		expect(t, ctx, m, f.want, "waiting")
 		if i+1 < len(forgeries) {
-			now = i + 1 // before the next round begins
+			now.Store(int32(i) + 1) // before the next round begins
 		}
 	}
 	if serial := m.Serial(); strings.Contains(serial, "handing over") || strings.Contains(serial, "uid=") {
 		t.Errorf("a forgery got through:\n%s", serial)
 	}
 	w.answer(good)
-	expect(t, ctx, m, "handing over", marker, "next kernel done")
+	expect(t, ctx, m, "handing over", markerRuns, "next kernel done")
 }

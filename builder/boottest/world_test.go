@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 			"farboot": "../cmd/farboot", "farboot-agent": "../../payload/agent", "marker": "./marker",
 		} {
 			cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", filepath.Join(dir, name), pkg)
-			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOAMD64=v1", "GOFLAGS=-trimpath", "GOEXPERIMENT=")
 			if out, err := cmd.CombinedOutput(); err != nil {
 				fmt.Fprintf(os.Stderr, "%s: %v\n%s", pkg, err, out)
 				return 1
@@ -69,21 +69,23 @@ entries:
     linux:
       kernel: {deb: debian-installer-12-netboot-amd64, file: ` + installerDir + `/linux}
       initrd: [{file: marker.img}, {file: second.img}]
-      cmdline: console=ttyS0,115200 quiet farboot.marker="two words" farboot.end
+      cmdline: ` + markerCmdline + `
   installer:
     title: Debian 12 installer
     linux:
       kernel: {deb: debian-installer-12-netboot-amd64, file: ` + installerDir + `/linux}
       initrd: [{deb: debian-installer-12-netboot-amd64, file: ` + installerDir + `/initrd.gz}]
-      cmdline: console=ttyS0,115200 priority=low farboot.marker="two words" farboot.end
+      cmdline: ` + installerCmdline + `
 machines:
   - {match: {mac: "` + installerMAC + `"}, boot: [installer]}
 default: [marker]
 `
 	installerDir = "usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64"
-	// marker is what the next kernel has to print: the command line of the
-	// manifest, to the letter.
-	marker = `farboot.marker="two words" farboot.end`
+	// The command lines of the manifest have to reach the next kernels to the
+	// letter; markerRuns is what the marker prints of it, and not the agent.
+	markerCmdline    = `console=ttyS0,115200 quiet farboot.marker="two words" farboot.end`
+	installerCmdline = `console=ttyS0,115200 priority=low farboot.marker="two words" farboot.end`
+	markerRuns       = "next kernel runs: " + markerCmdline
 )
 
 // world is an operator's project with a published site and a server for it.

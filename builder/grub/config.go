@@ -46,7 +46,11 @@ func Config(m Menu) (string, error) {
 	for _, p := range ports {
 		fmt.Fprintf(&b, serialBlock, p.address, p.speed, p.word, p.parity)
 	}
-	fmt.Fprintf(&b, "set default=0\nset timeout=%d\n", m.Timeout)
+	timeout := m.Timeout
+	if len(m.Entries) == 1 {
+		timeout = 0 // nothing to choose, and a byte of noise on the line would stop the clock for ever
+	}
+	fmt.Fprintf(&b, "set default=0\nset timeout=%d\n", timeout)
 	for _, e := range m.Entries {
 		text, err := e.script()
 		if err != nil {

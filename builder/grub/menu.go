@@ -12,9 +12,9 @@ import (
 // Menu is what the bootloader shows. The same Menu serves BIOS and UEFI, disc
 // and network; package netboot writes it for iPXE.
 type Menu struct {
-	// Timeout is how long the menu waits, in seconds; 0 starts the first entry
-	// at once. A key stops the clock, and noise on a serial line passes for a
-	// key: where nobody will ever choose, 0 is right.
+	// Timeout is how long a menu of several entries waits, in seconds; 0 starts
+	// the first at once. A key stops the clock, and noise on a serial line passes
+	// for a key: where nobody will ever choose, 0 is right.
 	Timeout int
 	// Consoles are the kernel's console= values ("tty0", "ttyS1,57600n8"). The
 	// menu appears on the screen and on the last serial port among them that

@@ -13,7 +13,7 @@ import (
 
 // Compose puts together what the medium holds. It gives up soon after ctx ends.
 func Compose(ctx context.Context, p Parts) (*Medium, error) {
-	agent, err := describeAgent(p.Agent)
+	agent, err := readAgent(p.Agent)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ type composer struct {
 	ctx context.Context // Compose's
 	Parts
 	m     *Medium
-	agent agentBinary
+	agent []byte
 	// program is the programID.
 	program string
 	// shared are the layers that do not depend on the medium's identity.
@@ -57,7 +57,7 @@ func (c *composer) records() error {
 	}
 	return c.m.files.Add(
 		tree.Bytes(c.m.Build.marker(), []byte(marker)),
-		tree.Bytes("farboot/lock.json", lock),
+		tree.Bytes(lockCopy, lock),
 		tree.Bytes("farboot/statement.json", c.Statement),
 		tree.Bytes("farboot/statement.json.sig", c.Signatures),
 	)

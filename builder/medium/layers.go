@@ -2,13 +2,13 @@ package medium
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
+	"debug/buildinfo"
 	"debug/elf"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -24,28 +24,35 @@ import (
 // maxAgent is the most that /init may have, in bytes. DESIGN.md's budget.
 const maxAgent = 12_000_000
 
-// agentBinary is the agent's file with what tells it from others.
-type agentBinary = object.Ref
-
-// describeAgent makes sure that the file at path can be an /init.
-func describeAgent(path string) (agentBinary, error) {
+// readAgent reads the file at path, once, and makes sure that it can be an
+// /init for every x86-64 machine.
+func readAgent(path string) ([]byte, error) {
 	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return agentBinary{}, fmt.Errorf("agent %q: not there: %w", path, err)
-	}
 	if err != nil {
-		return agentBinary{}, fmt.Errorf("agent: %w", err)
+		return nil, fmt.Errorf("agent: %w", err)
 	}
 	defer f.Close()
-	e, err := elf.NewFile(f)
+	data, err := io.ReadAll(io.LimitReader(f, maxAgent+1))
+	if err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	if len(data) > maxAgent {
+		return nil, fmt.Errorf("agent %q: more than %d bytes", path, maxAgent)
+	}
+	e, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil || e.Machine != elf.EM_X86_64 || e.Section(".interp") != nil {
-		return agentBinary{}, fmt.Errorf("agent %q: not a static x86-64 program", path)
+		return nil, fmt.Errorf("agent %q: not a static x86-64 program", path)
 	}
-	ref, err := object.Of(io.NewSectionReader(f, 0, maxAgent+1))
-	if err == nil && ref.Size > maxAgent {
-		err = fmt.Errorf("agent %q: more than %d bytes", path, maxAgent)
+	info, err := buildinfo.Read(bytes.NewReader(data))
+	if err != nil {
+		return data, nil // not built by Go: then it is not Go's setting that matters
 	}
-	return ref, err
+	for _, s := range info.Settings {
+		if s.Key == "GOAMD64" && s.Value != "v1" {
+			return nil, fmt.Errorf("agent %q: built for GOAMD64=%s, which older machines do not run; want v1", path, s.Value)
+		}
+	}
+	return data, nil
 }
 
 // kernel puts the agent's kernel on the medium.
@@ -95,7 +102,7 @@ func (c *composer) layers() error {
 		}
 		c.shared, made = append(c.shared, f), append(made, ref)
 	}
-	c.m.Build = buildID(c.Parts, c.agent, made)
+	c.m.Build = buildID(c.Parts, made)
 	return nil
 }
 
@@ -154,12 +161,9 @@ func (c *composer) walk(p *deb.Package) func(func(*tar.Header, io.Reader) error)
 
 // agentLayer holds /init and the folders that it mounts things on.
 func (c *composer) agentLayer() (tree.File, error) {
-	key := c.key("agent", c.agent, c.compression(), c.m.Epoch)
+	key := c.key("agent", object.OfBytes(c.agent), c.compression(), c.m.Epoch)
 	return c.layer(key, func() ([]initramfs.File, error) {
-		bin, err := tree.OnDisk("init", c.Agent)
-		if err != nil {
-			return nil, err
-		}
+		bin := tree.Bytes("init", c.agent)
 		bin.Mode = 0o755
 		files := initramfs.FromTree(bin)
 		for _, dir := range []string{"dev", "etc", "proc", "run", "sys", "tmp"} {

@@ -44,6 +44,7 @@ const (
 	configPath = "boot/grub/grub.cfg"
 	corePath   = "boot/grub/i386-pc/eltorito.img"
 	espPath    = "boot/efi.img"
+	lockCopy   = "farboot/lock.json"
 )
 
 // Parts is all that a medium is made of.
@@ -103,9 +104,10 @@ func (b BuildID) derive(use string) [sha256.Size]byte {
 }
 
 // buildID hashes the parts. The lock's sum stands for the recipe and every
-// package; the layers of the initramfs stand for how this farboot packs them.
-func buildID(p Parts, agent object.Ref, layers []object.Ref) BuildID {
-	return BuildID(keyOf("medium", p.Lock.Sum, agent, layers, object.OfBytes(p.Statement), object.OfBytes(p.Signatures)))
+// package, the layers of the initramfs for the agent and for how this farboot
+// packs them.
+func buildID(p Parts, layers []object.Ref) BuildID {
+	return BuildID(keyOf("medium", p.Lock.Sum, layers, object.OfBytes(p.Statement), object.OfBytes(p.Signatures)))
 }
 
 // keyOf hashes what a result depends on.
@@ -126,9 +128,15 @@ func fromCache(name, path string) (tree.File, error) {
 	return f, nil
 }
 
-// concat returns a file that is the files one after the other.
-func concat(name string, files ...tree.File) tree.File {
+// concat returns an initrd that is the layers one after the other, each padded
+// with zeros to a multiple of 4 bytes: nowhere else does the kernel look for an
+// archive that is not compressed (unpack_to_rootfs in init/initramfs.c).
+func concat(name string, layers ...tree.File) tree.File {
 	out := tree.File{Path: name, Mode: 0o644}
+	var files []tree.File
+	for _, f := range layers {
+		files = append(files, f, tree.Bytes("padding", make([]byte, -f.Size&3)))
+	}
 	for _, f := range files {
 		out.Size += f.Size
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/renameio/v2"
 
@@ -64,7 +65,7 @@ func volumeID(name string) string {
 // An older folder at dir stays until the new one is complete; one that is no
 // netboot folder stays for good.
 func (m *Medium) WriteNetboot(dir string) error {
-	if err := replaceable(dir); err != nil {
+	if err := CheckNetboot(dir); err != nil {
 		return err
 	}
 	t, err := m.netboot()
@@ -78,7 +79,7 @@ func (m *Medium) WriteNetboot(dir string) error {
 	defer os.RemoveAll(temp)
 	fresh := filepath.Join(temp, "new")
 	for _, f := range t.Files() {
-		if err := writeFile(fresh, f); err != nil {
+		if err := writeFile(fresh, f, m.Epoch); err != nil {
 			return fmt.Errorf("netboot: %w", err)
 		}
 	}
@@ -86,14 +87,15 @@ func (m *Medium) WriteNetboot(dir string) error {
 		return fmt.Errorf("netboot: %w", err)
 	}
 	if err := os.Rename(fresh, dir); err != nil {
-		return fmt.Errorf("netboot: %w", err)
+		back := os.Rename(filepath.Join(temp, "old"), dir)
+		return fmt.Errorf("netboot: %w", errors.Join(err, back))
 	}
 	return nil
 }
 
-// replaceable refuses a folder with something else than an older netboot folder
-// in it: a recipe may have the name of a site.
-func replaceable(dir string) error {
+// CheckNetboot refuses a folder with something else than an older netboot folder
+// in it: a recipe may have the name of a site, or dir be a TFTP server's root.
+func CheckNetboot(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
 		return nil
@@ -101,7 +103,7 @@ func replaceable(dir string) error {
 	if err != nil {
 		return fmt.Errorf("netboot: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, netboot.Script)); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, lockCopy)); err != nil {
 		return fmt.Errorf("netboot: %s holds something else; it is not replaced", dir)
 	}
 	return nil
@@ -109,7 +111,7 @@ func replaceable(dir string) error {
 
 // writeFile writes f below dir. Modes and times come out the same whatever the
 // umask and the clock say.
-func writeFile(dir string, f tree.File) error {
+func writeFile(dir string, f tree.File, epoch time.Time) error {
 	path := filepath.Join(dir, filepath.FromSlash(f.Path))
 	if err := makeDirs(dir, filepath.Dir(path)); err != nil {
 		return err
@@ -124,7 +126,7 @@ func writeFile(dir string, f tree.File) error {
 		return err
 	}
 	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Chmod(f.Mode), out.Close())
+	return errors.Join(err, out.Chmod(f.Mode), out.Close(), os.Chtimes(path, epoch, epoch))
 }
 
 // makeDirs makes the folder at path and those above it up to top, with mode 0755

@@ -48,7 +48,8 @@ type Medium struct {
 	Console []string `yaml:"console" json:"console,omitzero"`
 	// Cmdline is added to the agent's own kernel command line.
 	Cmdline string `yaml:"cmdline" json:"cmdline,omitzero"`
-	// Timeout is how long the menu waits, in seconds. Default 3; 0 boots at once.
+	// Timeout is how long the menu waits, in seconds. Default 3; 0 boots at once,
+	// as a menu with one entry does.
 	Timeout *int `yaml:"timeout" json:"timeout,omitzero"`
 	// Menu lists the bootloader's entries; the first is the default. Without
 	// one the menu has the agent alone.

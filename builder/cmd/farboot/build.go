@@ -71,6 +71,13 @@ func (b build) run(c *cobra.Command, path string) error {
 	if err := medium.Check(d.recipe); err != nil {
 		return err
 	}
+	out, err := d.outDir(b.out)
+	if err != nil {
+		return err
+	}
+	if err := medium.CheckNetboot(filepath.Join(out, d.recipe.Name())); err != nil {
+		return withHint(err, "another name in the recipe, or --out, leaves it in peace")
+	}
 	set, err := keys.Load(d.inProject(d.recipe.Medium.Trust))
 	if err != nil {
 		return err
@@ -91,23 +98,21 @@ func (b build) run(c *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	return b.write(c, d, m)
+	return b.write(c, d, m, out)
 }
 
 // write packs the medium and reports.
-func (b build) write(c *cobra.Command, d *desk, m *medium.Medium) error {
-	out, err := d.outDir(b.out)
-	if err != nil {
-		return err
-	}
+func (b build) write(c *cobra.Command, d *desk, m *medium.Medium, out string) error {
+	var err error
 	result := built{
 		Name: m.Name, Build: m.Build.String(), Epoch: m.Epoch, Kernel: m.Kernel, Lock: d.lockPath(),
 		Image: filepath.Join(out, m.Name+".iso"), Netboot: filepath.Join(out, m.Name),
 	}
-	if err := m.WriteImage(result.Image); err != nil {
-		return err
-	}
+	// The folder first: where that is refused there is to be no image either.
 	if err := m.WriteNetboot(result.Netboot); err != nil {
+		return withHint(err, "--out names another folder")
+	}
+	if err := m.WriteImage(result.Image); err != nil {
 		return err
 	}
 	if result.Ref, err = hashFile(result.Image); err != nil {

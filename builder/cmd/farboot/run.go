@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -43,6 +44,7 @@ sites that tell such machines what to boot.
   farboot build recipes/netboot.yaml      a medium: out/netboot.iso, out/netboot
   farboot publish recipes/demo-site.yaml  a site: out/site/
   farboot boot out/netboot.iso            try it in QEMU`,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
@@ -96,4 +98,12 @@ func noArgs(c *cobra.Command, args []string) error {
 		return withHint(err, "did you mean %q?", near[0])
 	}
 	return err
+}
+
+// version is the module's version that the Go linker recorded.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version + " " + info.GoVersion
+	}
+	return "unknown"
 }
