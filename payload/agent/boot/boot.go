@@ -98,32 +98,34 @@ func (b *boot) round(ctx context.Context) bool {
 			b.fail("network", err)
 			return false
 		}
-		if m := b.manifest(ctx); m != nil {
-			return b.entries(ctx, net, m)
+		started, over := b.sites(ctx, net)
+		if started || over {
+			return started
 		}
 	}
 }
 
-// entries tries what the manifest lists for this machine, in order.
-func (b *boot) entries(ctx context.Context, net Network, m *manifest.Manifest) bool {
+// entries tries what the manifest lists for this machine, in order. It tells
+// whether the next kernel was started, or else whether the round is over.
+func (b *boot) entries(ctx context.Context, net Network, m *manifest.Manifest) (started, over bool) {
 	id := b.Identity()
 	names := m.Select(id)
 	if len(names) == 0 {
 		b.fail("choose", fmt.Errorf("%w: %s", errNoEntry, describe(id)))
-		return false
+		return false, false
 	}
 	b.Log("choose: %s (%s)", strings.Join(names, ", then "), describe(id))
 	for _, name := range names {
 		err := b.start(ctx, net, name, m.Entries[name])
 		if err == nil {
-			return true
+			return true, false
 		}
 		b.fail(name, err)
 		if ctx.Err() != nil || errors.Is(err, errQuiet) {
-			return false
+			return false, true
 		}
 	}
-	return false
+	return false, false
 }
 
 // fail prints why a stage ended, in one line.

@@ -196,6 +196,56 @@ func TestNextNetwork(t *testing.T) {
 	}
 }
 
+// A network that lets the manifest through but not the objects is followed by
+// the next card's, in the same round.
+func TestNextNetworkForObjects(t *testing.T) {
+	l := newLab(t)
+	files := l.files(t)
+	path := object.OfBytes(kernel).Path()
+	delete(files, path)
+	s := l.site(t, files)
+	given := 0
+	l.next = func() error {
+		if given++; given == 2 {
+			s.put(path, kernel)
+		}
+		return nil
+	}
+	handedOver(t, l, l.run(t))
+	if given != 2 || l.opened != 1 {
+		t.Errorf("%d leases in %d rounds, want 2 in one", given, l.opened)
+	}
+}
+
+// Genuine but stale sites, one without the objects and one without an entry for
+// this machine, do not hide the good one. A mirror of the first is not tried.
+func TestNextSiteAfterStale(t *testing.T) {
+	l := newLab(t)
+	current := l.manifest
+	gone := object.OfBytes([]byte("gone"))
+	l.manifest.Entries = map[string]manifest.Entry{"installer": {Title: "Gone", Linux: &manifest.Linux{Kernel: gone}}}
+	l.site(t, l.files(t))
+	mirror := l.site(t, l.files(t))
+	l.manifest = current
+	l.manifest.Machines = []manifest.Machine{{Match: manifest.Match{Serial: "XYZ"}, Boot: []string{"installer"}}}
+	l.manifest.Default = nil
+	l.site(t, l.files(t))
+	l.manifest = current
+	l.site(t, l.files(t))
+	handedOver(t, l, l.run(t))
+	for _, want := range []string{
+		"installer: [not-found] kernel: object " + gone.SHA256.String(), "choose: [no-entry] ",
+		"manifest: " + mirror.URL + "/: the same manifest as before",
+	} {
+		if len(l.said(want)) != 1 {
+			t.Errorf("not one line begins with %q:\n%s", want, strings.Join(l.lines, "\n"))
+		}
+	}
+	if l.opened != 1 {
+		t.Errorf("that took %d rounds", l.opened)
+	}
+}
+
 // A kernel that was loaded but does not start ends the round, since the cards
 // are off; the next round is a whole one.
 func TestExecuteFails(t *testing.T) {

@@ -8,33 +8,51 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/trust"
 )
 
-// manifest returns the first site's manifest that is verified and meant for this
-// medium. Without one it returns nil, and each site's reason has been printed.
-func (b *boot) manifest(ctx context.Context) *manifest.Manifest {
+// errSame says that another site's manifest was the same.
+var errSame = errors.New("the same manifest as before")
+
+// sites boots by the first site whose manifest is verified, meant for this
+// medium and leads to a kernel that starts: what a stale or half-published site
+// says is genuine and must not hide the next site. Each site's reason is
+// printed. It tells whether a kernel was started, or else whether the round is
+// over.
+func (b *boot) sites(ctx context.Context, net Network) (started, over bool) {
+	seen := map[object.ID]bool{}
 	for _, site := range b.medium.Site {
-		m, err := b.ask(ctx, site)
-		if err == nil {
-			return m
+		m, err := b.ask(ctx, site, seen)
+		switch {
+		case err == nil:
+			started, over = b.entries(ctx, net, m)
+		case errors.Is(err, errSame):
+			b.Log("manifest: %v", err)
+		default:
+			b.fail("manifest", err)
 		}
-		b.fail("manifest", err)
-		if ctx.Err() != nil {
-			return nil
+		if started || over || ctx.Err() != nil {
+			return started, !started
 		}
 	}
-	return nil
+	return false, false
 }
 
-// ask gets one site's manifest.
-func (b *boot) ask(ctx context.Context, site string) (*manifest.Manifest, error) {
+// ask gets one site's manifest, unless it is one of those seen. A mirror's is,
+// and objects were asked for at all sites already.
+func (b *boot) ask(ctx context.Context, site string, seen map[object.ID]bool) (*manifest.Manifest, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.limits.Manifest)
 	defer cancel()
 	v, err := b.verified(ctx, site)
 	if err != nil {
 		return nil, err
 	}
+	id := object.OfBytes(v.Bytes()).SHA256
+	if seen[id] {
+		return nil, fmt.Errorf("%s: %w", site, errSame)
+	}
+	seen[id] = true
 	m, err := manifest.Decode(v)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", site, err)

@@ -126,7 +126,7 @@ func open(ctx context.Context, sysfs fs.FS, limits Limits, log func(format strin
 // returns it with the card's name. The lease before it is given up.
 func (n *Network) Next(ctx context.Context) (string, Lease, error) {
 	if n.active != nil {
-		n.note(n.active, "its network leads to no site")
+		n.note(n.active, "its network led nowhere")
 		n.leave()
 	}
 	n.rounds++

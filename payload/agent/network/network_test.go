@@ -164,8 +164,8 @@ func TestNextNetwork(t *testing.T) {
 		}
 		within(t, "giving up", start, 0)
 		for _, want := range []string{
-			"eth0 (unknown driver): its network leads to no site",
-			"eth1 (unknown driver): its network leads to no site",
+			"eth0 (unknown driver): its network led nowhere",
+			"eth1 (unknown driver): its network led nowhere",
 			"eth2 (unknown driver): no carrier",
 		} {
 			if !strings.Contains(err.Error(), want) {
