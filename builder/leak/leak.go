@@ -39,14 +39,14 @@ const (
 
 // privateBlock finds a private key in text: the line that starts the block,
 // headers if any, and 40 characters of base64. Lines may be indented, as in
-// YAML, and end in an escape, as in JSON and in shell variables.
+// YAML, or commented out, and end in an escape, as in JSON.
 var privateBlock = regexp.MustCompile(
 	`-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?)-----` + lineEnd +
 		`(?:[A-Za-z-]+: [^\r\n]*` + lineEnd + `)*(?:` + lineEnd + `)?(?:[A-Za-z0-9+/]|\\+/){40}`)
 
-// lineEnd is the end of a line, written out or escaped, with the next one's
-// indent.
-const lineEnd = `[ \t]*(?:\\+r)?\r?(?:\n|\\+n)[ \t]*`
+// lineEnd is the end of a line, written out or escaped, and what may stand
+// before the text of the next.
+const lineEnd = `[ \t]*(?:\\+r)?\r?(?:\n|\\+n)[ \t#]*`
 
 // Scan reads r to its end and fails if it holds a secret key. The name is for
 // the message.

@@ -97,6 +97,7 @@ func TestScan(t *testing.T) {
 		{"pem, CRLF", bytes.ReplaceAll(pemBlock, []byte("\n"), []byte("\r\n")), true},
 		{"pem, indented", bytes.ReplaceAll(pemBlock, []byte("\n"), []byte("\n      ")), true},
 		{"pem, indented by tabs, CRLF", bytes.ReplaceAll(pemBlock, []byte("\n"), []byte("\r\n\t")), true},
+		{"pem, commented out", bytes.ReplaceAll(pemBlock, []byte("\n"), []byte("\n# ")), true},
 		{"pem in JSON", inJSON(t, pemBlock), true},
 		{"pem with CRLF in JSON", inJSON(t, bytes.ReplaceAll(pemBlock, []byte("\n"), []byte("\r\n"))), true},
 		{"pem in JSON in JSON", inJSON(t, inJSON(t, pemBlock)), true},

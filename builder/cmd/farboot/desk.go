@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/farboot/farboot/builder/leak"
 	"github.com/farboot/farboot/builder/lock"
 	"github.com/farboot/farboot/builder/medium"
 	"github.com/farboot/farboot/builder/recipe"
@@ -34,6 +35,9 @@ type desk struct {
 func openDesk(c *cobra.Command, path, kind string) (*desk, error) {
 	r, err := recipe.Load(path)
 	if err != nil {
+		return nil, err
+	}
+	if err := leak.Bytes(path, r.Raw); err != nil {
 		return nil, err
 	}
 	if kind != "" && r.Kind != kind {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,21 +58,20 @@ type keysInit struct {
 }
 
 func (k *keysInit) run(c *cobra.Command, _ []string) error {
-	project, err := os.Getwd()
-	if err != nil {
-		return err
-	}
 	secrets, err := k.secret.folder()
 	if err != nil {
 		return err
 	}
-	o := keys.InitOptions{Dir: k.dir, Project: project, Secrets: secrets, Product: k.product, Now: time.Now()}
+	o := keys.InitOptions{Dir: k.dir, Project: filepath.Dir(filepath.Clean(k.dir)), Secrets: secrets, Product: k.product, Now: time.Now()}
 	if k.ask || k.secret.passphraseFile != "" {
 		o.Passphrase = k.secret.passphrase(c, true)
 	}
 	result, err := keys.Init(o)
-	if errors.Is(err, keys.ErrExists) {
+	switch {
+	case errors.Is(err, keys.ErrExists):
 		return withHint(err, "--dir names another folder for other keys")
+	case errors.Is(err, keys.ErrEmptyPassphrase):
+		return withHint(err, "give one, or leave out --passphrase and --passphrase-file for keys without protection")
 	}
 	if err != nil {
 		return err
