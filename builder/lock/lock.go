@@ -37,10 +37,32 @@ type Lock struct {
 	// the repositories read, or the moment of locking where there were none.
 	// Whole seconds, UTC.
 	Epoch time.Time `json:"epoch"`
+	// Archive is what was read to find the packages; nil where none were.
+	Archive *Archive `json:"archive,omitzero"`
 	// Inputs are sorted by Name.
 	Inputs []Input `json:"inputs"`
 	// Sum is the SHA-256 over this file's own content without Sum.
 	Sum object.ID `json:"sum"`
+}
+
+// Archive is a state of the repositories. A later state of the same
+// repositories must not be older.
+type Archive struct {
+	Suite string `json:"suite"`
+	// Source tells the machine's own mirrors, "machine", from those that a
+	// recipe names, without naming them: "recipe " and the start of a hash.
+	Source string `json:"source"`
+	// Date is the newest Date of the repositories.
+	Date time.Time `json:"date"`
+}
+
+// Floor returns the Date that the state next must have at least: none, the
+// zero time, if it is of another suite or source, or if a is nil.
+func (a *Archive) Floor(next Archive) time.Time {
+	if a == nil || a.Suite != next.Suite || a.Source != next.Source {
+		return time.Time{}
+	}
+	return a.Date
 }
 
 // Input is one resolved input.

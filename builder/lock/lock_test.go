@@ -18,8 +18,9 @@ import (
 func write(t *testing.T, recipe string) (*lock.Lock, string) {
 	t.Helper()
 	l := &lock.Lock{
-		Recipe: lock.RecipeSum([]byte(recipe)),
-		Epoch:  time.Date(2026, 11, 20, 0, 12, 41, 0, time.UTC),
+		Recipe:  lock.RecipeSum([]byte(recipe)),
+		Epoch:   time.Date(2026, 11, 20, 0, 12, 41, 0, time.UTC),
+		Archive: &lock.Archive{Suite: "bookworm", Source: "machine", Date: time.Date(2026, 11, 20, 0, 12, 41, 0, time.UTC)},
 		Inputs: []lock.Input{
 			{Name: "file:keys/x", Path: "keys/x", Ref: object.OfBytes([]byte("x"))},
 			{Name: "deb:shim-signed", Version: "1.51", Arch: "amd64", Repo: "archive", Path: "pool/s.deb", Ref: object.OfBytes([]byte("shim"))},

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,6 +36,11 @@ func Resolve(ctx context.Context, r *recipe.Recipe, extra []recipe.Input, o Opti
 	slices.SortFunc(l.Inputs, func(a, b lock.Input) int { return strings.Compare(a.Name, b.Name) })
 	l.Inputs = slices.CompactFunc(l.Inputs, func(a, b lock.Input) bool { return a.Name == b.Name })
 	l.Epoch = v.epoch().UTC().Truncate(time.Second)
+	if v.index != nil {
+		a := archive(r.Apt())
+		a.Date = l.Epoch
+		l.Archive = &a
+	}
 	return l, nil
 }
 
@@ -158,7 +164,7 @@ func (v *resolver) open(ctx context.Context) error {
 			return v.store.get(ctx, "package index", urls, ref)
 		},
 		Now:   v.options.Now,
-		Floor: v.options.Floor,
+		Floor: v.options.Previous.Floor(archive(v.recipe.Apt())),
 	}
 	if v.index, err = client.Open(ctx, cfg); err != nil {
 		return err
@@ -178,6 +184,15 @@ func configure(r *recipe.Recipe, o Options) (*apt.Config, error) {
 		machine = "/"
 	}
 	return apt.Configure(r.Apt(), r.Dir, machine)
+}
+
+// archive tells which repositories a recipe reads, without their Date.
+func archive(a recipe.Apt) lock.Archive {
+	if a.Mirror == "" {
+		return lock.Archive{Suite: a.Suite, Source: "machine"}
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", a.Mirror, a.Security, a.Snapshot))
+	return lock.Archive{Suite: a.Suite, Source: fmt.Sprintf("recipe %x", sum[:8])}
 }
 
 // epoch is the newest Date of the repositories, or now where none was read.

@@ -71,10 +71,42 @@ func TestResolveRefuses(t *testing.T) {
 		}
 	})
 	t.Run("older than the lock", func(t *testing.T) {
-		w.options.Floor = time.Now()
+		w := newWorld(t, 1)
+		w.options.Previous = w.resolve(w.recipe(text)).Archive
+		w.resolve(w.recipe(text))
+		w.options.Previous.Date = time.Now()
 		_, err := Resolve(t.Context(), w.recipe(text), nil, w.options)
 		wantError(t, err, apt.ErrStale)
 	})
+}
+
+// TestFloorIsOfTheSameArchive: a lock without packages, another mirror and
+// another suite say nothing about how old the archive may be.
+func TestFloorIsOfTheSameArchive(t *testing.T) {
+	w := newWorld(t, 1)
+	w.write("k", "kernel")
+	first := w.resolve(w.site("{file: k}"))
+	if first.Archive != nil {
+		t.Errorf("no package, but archive %+v", first.Archive)
+	}
+	w.options.Previous = first.Archive
+	machine := w.resolve(w.recipe(text))
+	if a := machine.Archive; a.Suite != "bookworm" || a.Source != "machine" || !a.Date.Equal(machine.Epoch) {
+		t.Errorf("archive %+v, epoch %s", a, machine.Epoch)
+	}
+	for _, other := range []lock.Archive{
+		{Suite: "bookworm", Source: "recipe 0011223344556677"}, {Suite: "trixie", Source: "machine"},
+	} {
+		other.Date = time.Now()
+		w.options.Previous = &other
+		w.resolve(w.recipe(text))
+	}
+	mirror := recipe.Apt{Suite: "bookworm", Mirror: "http://mirror.example/debian/"}
+	snapshot := mirror
+	snapshot.Snapshot = "2026-01-01T00:00:00Z"
+	if a, b := archive(mirror), archive(snapshot); a == b || a.Source == "machine" || strings.Contains(a.Source, "example") {
+		t.Errorf("%+v and %+v", a, b)
+	}
 }
 
 // TestEpochWithoutPackages is the operator's clock, in whole seconds.

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/farboot/farboot/builder/lock"
 	"github.com/farboot/farboot/builder/source/cache"
 	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/object"
@@ -72,9 +73,9 @@ type Options struct {
 	Machine string
 	// Now is the operator's clock; nil means time.Now.
 	Now func() time.Time
-	// Floor is the epoch of the lock that is being renewed. Repositories that
-	// are older are refused. Zero means no floor.
-	Floor time.Time
+	// Previous is what the lock that is being renewed was made from; nil if
+	// there is none. The same repositories in an older state are refused.
+	Previous *lock.Archive
 }
 
 // store fetches objects into the cache.

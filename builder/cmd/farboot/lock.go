@@ -40,7 +40,7 @@ func runLock(c *cobra.Command, path string, update, asJSON bool) error {
 		err = d.openLock(c.Context())
 	} else {
 		if old != nil {
-			d.options.Floor = old.Epoch
+			d.options.Previous = old.Archive
 		}
 		err = d.renewLock(c.Context())
 	}
@@ -59,7 +59,7 @@ func runLock(c *cobra.Command, path string, update, asJSON bool) error {
 }
 
 // previousLock returns the lock at path whatever recipe it was made for, since
-// an edited recipe is the usual reason to renew: its epoch is a floor all the
+// an edited recipe is the usual reason to renew: its archive is a floor all the
 // same, and its versions are what people compare with. It returns nil where
 // there is none, or one that was edited.
 func previousLock(path string) *lock.Lock {

@@ -97,6 +97,8 @@ func hintFor(err error) string {
 		return `"farboot keys init" makes the keys`
 	case errors.Is(err, apt.ErrNoSource):
 		return `name "mirror" and "keyring" under "apt:" in the recipe`
+	case errors.Is(err, apt.ErrStale):
+		return `try again later, check this machine's clock, or name another "mirror" under "apt:" in the recipe`
 	case errors.Is(err, leak.ErrSecret):
 		return "a secret key must not leave this desk; remove the file, or name the public part"
 	case errors.Is(err, lock.ErrStale), errors.Is(err, lock.ErrEdited), errors.Is(err, lock.ErrMissing):

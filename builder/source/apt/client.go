@@ -23,7 +23,7 @@ type Client struct {
 	Fetch func(ctx context.Context, urls []string, ref object.Ref) (path string, err error)
 	// Now is the operator's clock; nil means time.Now.
 	Now func() time.Time
-	// Floor is the newest Date seen before: a lock's Epoch. Where no
+	// Floor is the newest Date seen before: a lock's Archive. Where no
 	// repository is as new, Open fails with ErrStale. Zero means no floor.
 	Floor time.Time
 }
