@@ -23,7 +23,7 @@ func Compose(ctx context.Context, p Parts) (*Medium, error) {
 	}
 	m := &Medium{Name: p.Recipe.Medium.Name, Epoch: p.Lock.Epoch}
 	c := &composer{ctx: ctx, Parts: p, m: m, agent: agent, program: program}
-	for _, step := range []func() error{c.kernel, c.layers, c.initrd, c.records, c.menu, c.biosLoader, c.efiLoader} {
+	for _, step := range []func() error{c.kernel, c.layers, c.initrd, c.records, c.menu, c.loaders} {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

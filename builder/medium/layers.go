@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/farboot/farboot/builder/initramfs"
 	"github.com/farboot/farboot/builder/kernel"
 	"github.com/farboot/farboot/builder/recipe"
@@ -88,32 +90,24 @@ func (c *composer) kernelError(err error) error {
 }
 
 // layers makes the layers that are the same on many media, and with them the
-// medium's identity.
+// medium's identity. They are made at the same time: the agent's is packed on
+// one core, while the modules' leaves a core idle now and then.
 func (c *composer) layers() error {
-	var made []object.Ref
-	for _, make := range []func() (tree.File, error){c.modulesLayer, c.agentLayer, c.rootsLayer} {
-		f, err := make()
-		if err != nil {
+	makers := []func() (tree.File, object.Ref, error){c.modulesLayer, c.agentLayer, c.rootsLayer}
+	c.shared = make([]tree.File, len(makers))
+	made := make([]object.Ref, len(makers))
+	var g errgroup.Group
+	for i, layer := range makers {
+		g.Go(func() (err error) {
+			c.shared[i], made[i], err = layer()
 			return err
-		}
-		ref, err := reference(f)
-		if err != nil {
-			return err
-		}
-		c.shared, made = append(c.shared, f), append(made, ref)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	c.m.Build = buildID(c.Parts, made)
 	return nil
-}
-
-// reference returns size and hash of what f delivers.
-func reference(f tree.File) (object.Ref, error) {
-	r, err := f.Open()
-	if err != nil {
-		return object.Ref{}, fmt.Errorf("medium: %w", err)
-	}
-	defer r.Close()
-	return object.Of(r)
 }
 
 // initrd puts the initramfs on the medium: its layers one after the other.
@@ -126,10 +120,10 @@ func (c *composer) initrd() error {
 }
 
 // modulesLayer holds the kernel modules. It is by far the most expensive one.
-func (c *composer) modulesLayer() (tree.File, error) {
+func (c *composer) modulesLayer() (tree.File, object.Ref, error) {
 	pkg, ok := c.Lock.Lookup("deb:" + c.kernelPackage)
 	if !ok {
-		return tree.File{}, fmt.Errorf("lock: %q is missing", c.kernelPackage)
+		return tree.File{}, object.Ref{}, fmt.Errorf("lock: %q is missing", c.kernelPackage)
 	}
 	sets := c.Recipe.Medium.Kernel.Modules
 	key := c.key("modules", pkg.Ref, sets, c.compression(), c.m.Epoch)
@@ -160,7 +154,7 @@ func (c *composer) walk(p *deb.Package) func(func(*tar.Header, io.Reader) error)
 }
 
 // agentLayer holds /init and the folders that it mounts things on.
-func (c *composer) agentLayer() (tree.File, error) {
+func (c *composer) agentLayer() (tree.File, object.Ref, error) {
 	key := c.key("agent", object.OfBytes(c.agent), c.compression(), c.m.Epoch)
 	return c.layer(key, func() ([]initramfs.File, error) {
 		bin := tree.Bytes("init", c.agent)
@@ -202,9 +196,9 @@ func (c *composer) key(what string, inputs ...any) object.ID {
 }
 
 // layer returns the packed layer that key stands for, from the cache where it
-// lies there.
-func (c *composer) layer(key object.ID, files func() ([]initramfs.File, error)) (tree.File, error) {
-	path, _, err := c.Cache.Layer(key, func(w io.Writer) error {
+// lies there, and its reference.
+func (c *composer) layer(key object.ID, files func() ([]initramfs.File, error)) (tree.File, object.Ref, error) {
+	path, ref, err := c.Cache.Layer(key, func(w io.Writer) error {
 		content, err := files()
 		if err != nil {
 			return err
@@ -215,9 +209,10 @@ func (c *composer) layer(key object.ID, files func() ([]initramfs.File, error)) 
 		return initramfs.Pack(interruptible{c.ctx, w}, initramfs.Layer{Epoch: c.m.Epoch, Files: content}, c.compression())
 	})
 	if err != nil {
-		return tree.File{}, err
+		return tree.File{}, object.Ref{}, err
 	}
-	return fromCache(initrdPath, path)
+	f, err := fromCache(initrdPath, path)
+	return f, ref, err
 }
 
 // interruptible is a writer that fails once its context has ended.

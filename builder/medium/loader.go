@@ -9,7 +9,10 @@ import (
 	"path"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/farboot/farboot/builder/grub"
+	"github.com/farboot/farboot/builder/lock"
 	"github.com/farboot/farboot/builder/medium/esp"
 	"github.com/farboot/farboot/builder/tree"
 )
@@ -17,9 +20,22 @@ import (
 // grubModuleDir is where grub-pc-bin keeps GRUB for BIOS machines.
 const grubModuleDir = "usr/lib/grub/i386-pc"
 
-// biosLoader builds GRUB's core image.
+// loaders makes what starts the image, under both firmwares at the same time.
+func (c *composer) loaders() error {
+	var g errgroup.Group
+	g.Go(c.biosLoader)
+	g.Go(c.efiLoader)
+	return g.Wait()
+}
+
+// biosLoader builds GRUB's core image. The cache keeps it, since to compress it
+// takes a quarter of a warm build's work.
 func (c *composer) biosLoader() error {
-	modules, err := c.grubFiles()
+	pkg, ok := c.Lock.Lookup("deb:" + grubPCPackage)
+	if !ok {
+		return fmt.Errorf("lock: %q is missing", grubPCPackage)
+	}
+	modules, err := c.grubFiles(pkg)
 	if err != nil {
 		return err
 	}
@@ -28,11 +44,19 @@ func (c *composer) biosLoader() error {
 	if err != nil {
 		return err
 	}
-	core, err := grub.Core(modules, grub.CoreConfig{Modules: grub.MenuModules(), Prefix: "/" + path.Dir(configPath), Config: early})
+	core, _, err := c.Cache.Layer(c.key("grub core", pkg.Ref, early), func(w io.Writer) error {
+		core, err := grub.Core(modules, grub.CoreConfig{Modules: grub.MenuModules(), Prefix: "/" + path.Dir(configPath), Config: early})
+		if err == nil {
+			_, err = w.Write(core)
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", grubPCPackage, err)
 	}
-	c.m.core = tree.Bytes(corePath, core)
+	if c.m.core, err = fromCache(corePath, core); err != nil {
+		return err
+	}
 	c.m.bootCode, err = fs.ReadFile(modules, "boot_hybrid.img")
 	return err
 }
@@ -40,11 +64,7 @@ func (c *composer) biosLoader() error {
 // grubFiles returns GRUB's modules. They are kept in the cache as an archive
 // that is quick to open: a new core image is due with every build, and
 // unpacking the package takes longer than all the rest of a warm one.
-func (c *composer) grubFiles() (*zip.ReadCloser, error) {
-	pkg, ok := c.Lock.Lookup("deb:" + grubPCPackage)
-	if !ok {
-		return nil, fmt.Errorf("lock: %q is missing", grubPCPackage)
-	}
+func (c *composer) grubFiles(pkg lock.Input) (*zip.ReadCloser, error) {
 	archive, _, err := c.Cache.Layer(c.key("grub modules", pkg.Ref), func(w io.Writer) error {
 		deb, err := c.Blobs.Deb(grubPCPackage)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/farboot/farboot/builder/initramfs"
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/builder/tree"
+	"github.com/farboot/farboot/payload/object"
 )
 
 const (
@@ -32,16 +33,16 @@ func defaultRoots(r *recipe.Medium) bool {
 }
 
 // rootsLayer holds CA certificates; it is empty where no site needs them.
-func (c *composer) rootsLayer() (tree.File, error) {
+func (c *composer) rootsLayer() (tree.File, object.Ref, error) {
 	r := c.Recipe.Medium
 	if len(r.Roots) == 0 && !defaultRoots(r) {
-		return tree.Bytes(initrdPath, nil), nil
+		return tree.Bytes(initrdPath, nil), object.OfBytes(nil), nil
 	}
 	var inputs []any
 	for _, in := range r.Roots {
 		_, ref, err := c.Blobs.Path(in)
 		if err != nil {
-			return tree.File{}, err
+			return tree.File{}, object.Ref{}, err
 		}
 		inputs = append(inputs, ref)
 	}
