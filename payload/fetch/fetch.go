@@ -75,19 +75,6 @@ func Roots(pool *x509.CertPool) Option {
 	return func(t *http.Transport) { t.TLSClientConfig.RootCAs = pool }
 }
 
-// ClockFloor judges certificates at the given time where the clock shows less.
-// A clock that shows less than the time the medium was built is wrong.
-func ClockFloor(floor time.Time) Option {
-	return func(t *http.Transport) {
-		t.TLSClientConfig.Time = func() time.Time {
-			if now := time.Now(); now.After(floor) {
-				return now
-			}
-			return floor
-		}
-	}
-}
-
 // Document fetches a small file of unknown size, of at most max bytes. A larger
 // one fails with [ErrTooLarge], a web page with [ErrCorrupt]. What was cut may
 // pass for a whole where the server names no length: the caller must be able to

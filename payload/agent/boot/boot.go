@@ -64,11 +64,11 @@ type boot struct {
 // Run boots the machine by what the medium says. It returns when the next kernel
 // has been started, which on a real machine nobody sees, or when ctx ends.
 func Run(ctx context.Context, rooms Rooms, medium Medium, limits Limits) error {
-	floor := fetch.ClockFloor(medium.Built)
+	clock := fetch.UnsureClock(medium.Built)
 	b := &boot{
 		Rooms: rooms, medium: medium, limits: limits,
-		documents: fetch.New(limits.Documents, floor),
-		objects:   fetch.New(limits.Objects, floor),
+		documents: fetch.New(limits.Documents, clock),
+		objects:   fetch.New(limits.Objects, clock),
 	}
 	if err := b.Ready(ctx, limits.Drivers); err != nil {
 		return err
