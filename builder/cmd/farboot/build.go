@@ -110,7 +110,7 @@ func (b build) write(c *cobra.Command, d *desk, m *medium.Medium, out string) er
 	}
 	// The folder first: where that is refused there is to be no image either.
 	if err := m.WriteNetboot(result.Netboot); err != nil {
-		return withHint(err, "--out names another folder")
+		return err
 	}
 	if err := m.WriteImage(result.Image); err != nil {
 		return err
