@@ -29,7 +29,7 @@ func down(nic string) error {
 	return netlink.LinkSetDown(link)
 }
 
-// apply gives the interface the lease's address, routes and MTU.
+// apply gives the interface the lease's address and MTU.
 func apply(nic string, l Lease) error {
 	link, err := netlink.LinkByName(nic)
 	if err != nil {
@@ -41,17 +41,21 @@ func apply(nic string, l Lease) error {
 	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(l.Address)}); err != nil {
 		return fmt.Errorf("address %s: %w", l.Address, err)
 	}
-	for _, r := range l.Routes {
-		route := netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(r.Destination), Scope: netlink.SCOPE_LINK}
-		if r.Gateway.IsValid() {
-			// Some providers put the router outside the subnet.
-			route.Scope, route.Gw, route.Flags = netlink.SCOPE_UNIVERSE, r.Gateway.AsSlice(), int(netlink.FLAG_ONLINK)
-		}
-		if err := netlink.RouteReplace(&route); err != nil {
-			return fmt.Errorf("route to %s: %w", r.Destination, err)
-		}
-	}
 	return nil
+}
+
+// addRoute adds one of the lease's routes.
+func addRoute(nic string, r Route) error {
+	link, err := netlink.LinkByName(nic)
+	if err != nil {
+		return err
+	}
+	route := netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(r.Destination), Scope: netlink.SCOPE_LINK}
+	if r.Gateway.IsValid() {
+		// Some providers put the router outside the subnet.
+		route.Scope, route.Gw, route.Flags = netlink.SCOPE_UNIVERSE, r.Gateway.AsSlice(), int(netlink.FLAG_ONLINK)
+	}
+	return netlink.RouteReplace(&route)
 }
 
 // unconfigure takes all IPv4 addresses, and with them the routes, from the interface.

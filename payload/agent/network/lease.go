@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
@@ -23,6 +24,9 @@ const (
 	minPrefix = 8
 	// maxRoutes bounds the classless routes; a real server sends one or two.
 	maxRoutes = 16
+	// minTime is how long a lease is taken to last at least: a server that says
+	// less would have a card that waits ask all the time.
+	minTime = 30 * time.Second
 	// maxDNS is how many servers Go's resolver reads from resolv.conf.
 	maxDNS = 3
 )
@@ -32,7 +36,8 @@ type Lease struct {
 	Address netip.Prefix
 	Routes  []Route // the default route among them
 	DNS     []netip.Addr
-	MTU     int // 0: leave as it is
+	MTU     int           // 0: leave as it is
+	Time    time.Duration // how long it lasts; 0: the server does not say
 }
 
 // Route is one way out. A zero Gateway means that Destination is on the link.
@@ -76,6 +81,9 @@ func newLease(ack *dhcpv4.DHCPv4) (Lease, error) {
 	}
 	if mtu, err := dhcpv4.GetUint16(dhcpv4.OptionInterfaceMTU, ack.Options); err == nil && mtu >= minMTU && mtu <= maxMTU {
 		l.MTU = int(mtu)
+	}
+	if d := ack.IPAddressLeaseTime(0); d > 0 {
+		l.Time = max(d, minTime)
 	}
 	return l, nil
 }

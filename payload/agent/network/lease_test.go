@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -89,6 +90,12 @@ func TestLeaseBounds(t *testing.T) {
 			}},
 		},
 		"MTU beyond jumbo frames": {ack(t, "10.0.2.15", mask24(), mtu(65535)), Lease{Address: addr}},
+		"lease time": {
+			ack(t, "10.0.2.15", mask24(), dhcpv4.OptIPAddressLeaseTime(time.Hour)), Lease{Address: addr, Time: time.Hour},
+		},
+		"absurd lease time": {
+			ack(t, "10.0.2.15", mask24(), dhcpv4.OptIPAddressLeaseTime(time.Second)), Lease{Address: addr, Time: minTime},
+		},
 		"classless routes replace the router": {
 			ack(t, "10.0.2.15", mask24(), dhcpv4.OptRouter(ip("10.0.2.2")...), dhcpv4.OptClasslessStaticRoute(
 				route("0.0.0.0/0", "10.0.2.1"), route("172.16.0.0/12", "10.0.2.7"), route("192.0.2.7/32", "0.0.0.0"))),

@@ -76,12 +76,14 @@ type Network struct {
 
 	mu    sync.Mutex
 	cards []*card
+	power sync.RWMutex // held for writing while all cards are switched off
 }
 
 // kernel is what is asked of the running kernel; tests put their own in.
 type kernel struct {
 	up, down, clear func(nic string) error
 	apply           func(nic string, l Lease) error
+	route           func(nic string, r Route) error
 	dhcp            func(ctx context.Context, nic string, mac net.HardwareAddr) (Lease, error)
 	resolv          func(l Lease) error
 }
@@ -104,7 +106,7 @@ type granted struct {
 // ends or [Network.Close]. sysfs is the file tree of /sys.
 func Open(ctx context.Context, sysfs fs.FS, limits Limits, log func(format string, args ...any)) *Network {
 	return open(ctx, sysfs, limits, log, kernel{
-		up: up, down: down, clear: unconfigure, apply: apply, dhcp: dhcp,
+		up: up, down: down, clear: unconfigure, apply: apply, route: addRoute, dhcp: dhcp,
 		resolv: func(l Lease) error { return writeResolvConf(l.DNS) },
 	})
 }
@@ -168,9 +170,13 @@ func (n *Network) leave() {
 	n.active = nil
 }
 
-// Quiet ends all asking and switches all cards off, for the hand-over.
+// Quiet ends all asking and switches all cards off, for the hand-over. It waits
+// for a card that is just being switched on, as the kernel would let it anyway
+// (rtnl_lock in net/core/rtnetlink.c), so that none comes up after it.
 func (n *Network) Quiet() {
 	n.stop()
+	n.power.Lock()
+	defer n.power.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, c := range n.cards {
@@ -190,6 +196,11 @@ func (n *Network) take(g granted) bool {
 		n.note(g.card, fmt.Sprintf("the lease %s cannot be used: %v", g.lease, err))
 		n.log("network: %s: the lease %s cannot be used: %v", g.card.Name, g.lease, err)
 		return false
+	}
+	for _, r := range g.lease.Routes {
+		if err := n.kernel.route(g.card.Name, r); err != nil {
+			n.log("network: %s: going on without the route to %s: %v", g.card.Name, r.Destination, err)
+		}
 	}
 	n.active = g.card
 	n.log("network: %s: %s (%s)", g.card.Name, g.lease, g.card.Driver)
@@ -261,7 +272,7 @@ func (n *Network) discover(ctx context.Context) {
 	}
 }
 
-// attend brings one card up and asks for a lease until there is one. What goes
+// attend brings one card up and asks for a lease until one is taken. What goes
 // wrong here, a panic included, is this card's fate alone.
 func (n *Network) attend(ctx context.Context, c *card) {
 	defer func() {
@@ -275,7 +286,7 @@ func (n *Network) attend(ctx context.Context, c *card) {
 		return
 	}
 	for ctx.Err() == nil {
-		if err := n.kernel.up(c.Name); err != nil {
+		if err := n.switchOn(ctx, c); err != nil {
 			n.note(c, fmt.Sprintf("cannot be switched on: %v", err))
 			pause(ctx, n.limits.Retry)
 			continue
@@ -283,14 +294,26 @@ func (n *Network) attend(ctx context.Context, c *card) {
 		n.waitCarrier(ctx, c)
 		lease, err := n.kernel.dhcp(ctx, c.Name, mac)
 		if err == nil {
-			n.deliver(ctx, c, lease)
-			return
+			if n.deliver(ctx, c, lease) {
+				return
+			}
+			continue
 		}
 		if ctx.Err() == nil {
 			n.note(c, err.Error())
 			pause(ctx, n.limits.Retry)
 		}
 	}
+}
+
+// switchOn switches the card on, unless [Network.Quiet] came first.
+func (n *Network) switchOn(ctx context.Context, c *card) error {
+	n.power.RLock()
+	defer n.power.RUnlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return n.kernel.up(c.Name)
 }
 
 // waitCarrier returns when the card has carrier, or ctx ends.
@@ -310,15 +333,30 @@ func (n *Network) waitCarrier(ctx context.Context, c *card) {
 	}
 }
 
-// deliver waits until somebody wants the lease.
-func (n *Network) deliver(ctx context.Context, c *card, l Lease) {
-	n.mu.Lock()
-	c.leased, c.why = true, "has a lease"
-	n.mu.Unlock()
+// deliver waits until somebody wants the lease, and tells whether somebody did.
+// It gives up at half the lease's time, when a client should ask again (RFC
+// 2131, section 4.4.5): nobody gets an address that may be another's by now.
+func (n *Network) deliver(ctx context.Context, c *card, l Lease) bool {
+	n.grant(c, true, "has a lease")
+	var stale <-chan time.Time // never, where the server does not say
+	if l.Time > 0 {
+		stale = time.After(l.Time / 2)
+	}
 	select {
 	case n.leases <- granted{c, l}:
+		return true
+	case <-stale:
+		n.grant(c, false, "asks again for its lease")
 	case <-ctx.Done():
 	}
+	return false
+}
+
+// grant records whether the card has a lease.
+func (n *Network) grant(c *card, leased bool, why string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c.leased, c.why = leased, why
 }
 
 // pause waits for d or until ctx ends.

@@ -25,6 +25,8 @@ type lab struct {
 	cleared []string
 	down    []string
 	applies error
+	routes  func(Route) error
+	up      func(nic string)
 	lines   []string
 }
 
@@ -70,13 +72,19 @@ func (l *lab) note(list *[]string) func(nic string) error {
 
 // open opens the lab's network.
 func (l *lab) open(t *testing.T) *Network {
-	var ups []string
 	n := open(t.Context(), l, DefaultLimits(), l.log, kernel{
-		up: l.note(&ups), down: l.note(&l.down), clear: l.note(&l.cleared),
+		up: func(nic string) error {
+			if l.up != nil && nic != "lo" {
+				l.up(nic)
+			}
+			return nil
+		},
+		down: l.note(&l.down), clear: l.note(&l.cleared),
 		apply: func(nic string, _ Lease) error {
 			l.note(&l.applied)(nic)
 			return l.applies
 		},
+		route: func(_ string, r Route) error { return l.routes(r) },
 		dhcp: func(ctx context.Context, nic string, _ net.HardwareAddr) (Lease, error) {
 			l.mu.Lock()
 			answer := l.answers[nic]
@@ -301,4 +309,94 @@ func TestQuiet(t *testing.T) {
 			t.Errorf("switched off %q, want both", l.down)
 		}
 	})
+}
+
+// A route that the kernel does not take costs that route alone.
+func TestUnusableRoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		bad, good := netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("0.0.0.0/0")
+		l.plug("eth0", "1", func(context.Context) (Lease, error) {
+			return Lease{Address: netip.MustParsePrefix("10.0.0.1/24"), Routes: []Route{{Destination: bad}, {Destination: good}}}, nil
+		})
+		var added []netip.Prefix
+		l.routes = func(r Route) error {
+			if r.Destination == bad {
+				return errors.New("invalid argument")
+			}
+			added = append(added, r.Destination)
+			return nil
+		}
+		n := l.open(t)
+		defer n.Close()
+		if nic, _, err := n.Next(t.Context()); nic != "eth0" || err != nil {
+			t.Fatalf("on %q, %v", nic, err)
+		}
+		if !slices.Equal(added, []netip.Prefix{good}) {
+			t.Errorf("added %v, want %v", added, good)
+		}
+		if want := "network: eth0: going on without the route to 172.16.0.0/12: invalid argument"; l.lines[0] != want {
+			t.Errorf("logged %q, want %q first", l.lines, want)
+		}
+	})
+}
+
+// A lease that has waited for long is asked for again: its address may be
+// another machine's by then. One without a time lasts.
+func TestStaleLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		timed := func(wait, lasts time.Duration) func(context.Context) (Lease, error) {
+			asked := 0
+			return func(context.Context) (Lease, error) {
+				time.Sleep(wait)
+				asked++
+				return Lease{Address: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(asked)}), 24), Time: lasts}, nil
+			}
+		}
+		l.plug("eth0", "1", timed(0, time.Minute))
+		l.plug("eth1", "1", timed(time.Second, 2*time.Minute))
+		n := l.open(t)
+		defer n.Close()
+		if nic, _, err := n.Next(t.Context()); nic != "eth0" || err != nil {
+			t.Fatalf("first on %q, %v", nic, err)
+		}
+		time.Sleep(150 * time.Second) // of trying sites: more than twice half the lease's time
+		nic, lease, err := n.Next(t.Context())
+		if nic != "eth1" || err != nil || lease.Address.String() != "10.0.0.3/24" {
+			t.Errorf("second on %q: %s, %v, want the third lease of eth1", nic, lease, err)
+		}
+	})
+}
+
+// No card comes up behind Quiet's back, not even one that was on its way.
+func TestQuietWaits(t *testing.T) {
+	l := newLab()
+	l.plug("eth0", "0", silent)
+	busy, release := make(chan struct{}), make(chan struct{})
+	l.up = func(string) { close(busy); <-release }
+	n := l.open(t)
+	<-busy
+	quiet := make(chan struct{})
+	go func() { n.Quiet(); close(quiet) }()
+	select {
+	case <-quiet:
+		t.Error("cards are off while one is being switched on")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(release)
+	<-quiet
+	if !slices.Equal(l.down, []string{"eth0"}) {
+		t.Errorf("switched off %q, want eth0", l.down)
+	}
+	if err := n.switchOn(canceled(t), n.cards[0]); err == nil {
+		t.Error("a card was switched on afterwards")
+	}
+}
+
+// canceled returns a context that has ended.
+func canceled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
 }
