@@ -3,9 +3,11 @@ package hardware
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -124,13 +126,28 @@ func (l *Loader) fresh() []string {
 			if l.there[device] {
 				continue
 			}
-			if alias := value(l.sysfs, device+"/modalias"); alias != "" {
+			if alias := modalias(l.sysfs, device); alias != "" {
 				found = append(found, alias)
 			}
 		}
 	}
 	l.there = there
 	return found
+}
+
+// modalias returns what the device asks for its driver by, or "". An Ethernet
+// PHY has no file modalias: the kernel asks modprobe(8), which is not here, by
+// the 32 bits of its id as digits, the highest first (MDIO_ID_FMT in
+// include/linux/mod_devicetable.h, phy_request_driver_module in phy_device.c).
+func modalias(sysfs fs.FS, device string) string {
+	if alias := value(sysfs, device+"/modalias"); alias != "" {
+		return alias
+	}
+	id, err := strconv.ParseUint(value(sysfs, device+"/phy_id"), 0, 32)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("mdio:%032b", id)
 }
 
 // load inserts what the module needs and last the module itself, and tells
