@@ -17,12 +17,8 @@ func Compose(ctx context.Context, p Parts) (*Medium, error) {
 	if err != nil {
 		return nil, err
 	}
-	program, err := programID()
-	if err != nil {
-		return nil, err
-	}
 	m := &Medium{Name: p.Recipe.Medium.Name, Epoch: p.Lock.Epoch}
-	c := &composer{ctx: ctx, Parts: p, m: m, agent: agent, program: program}
+	c := &composer{ctx: ctx, Parts: p, m: m, agent: agent}
 	for _, step := range []func() error{c.kernel, c.layers, c.initrd, c.records, c.menu, c.loaders} {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -40,8 +36,6 @@ type composer struct {
 	Parts
 	m     *Medium
 	agent []byte
-	// program is the programID.
-	program string
 	// shared are the layers that do not depend on the medium's identity.
 	shared []tree.File
 	// kernelPackage is the package that holds kernel and modules.

@@ -126,7 +126,7 @@ func (c *composer) modulesLayer() (tree.File, object.Ref, error) {
 		return tree.File{}, object.Ref{}, fmt.Errorf("lock: %q is missing", c.kernelPackage)
 	}
 	sets := c.Recipe.Medium.Kernel.Modules
-	key := c.key("modules", pkg.Ref, sets, c.compression(), c.m.Epoch)
+	key := keyOf("modules", pkg.Ref, sets, c.compression(), c.m.Epoch)
 	return c.layer(key, func() ([]initramfs.File, error) {
 		pkg, err := c.Blobs.Deb(c.kernelPackage)
 		if err != nil {
@@ -155,7 +155,7 @@ func (c *composer) walk(p *deb.Package) func(func(*tar.Header, io.Reader) error)
 
 // agentLayer holds /init and the folders that it mounts things on.
 func (c *composer) agentLayer() (tree.File, object.Ref, error) {
-	key := c.key("agent", object.OfBytes(c.agent), c.compression(), c.m.Epoch)
+	key := keyOf("agent", object.OfBytes(c.agent), c.compression(), c.m.Epoch)
 	return c.layer(key, func() ([]initramfs.File, error) {
 		bin := tree.Bytes("init", c.agent)
 		bin.Mode = 0o755
@@ -188,11 +188,6 @@ func (c *composer) settingsLayer() (tree.File, error) {
 // compression is how the large layers are compressed.
 func (c *composer) compression() initramfs.Compression {
 	return initramfs.Compression(c.Recipe.Medium.Compression)
-}
-
-// key hashes what a cached layer depends on, this program included.
-func (c *composer) key(what string, inputs ...any) object.ID {
-	return keyOf(what, append(inputs, c.program)...)
 }
 
 // layer returns the packed layer that key stands for, from the cache where it

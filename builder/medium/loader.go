@@ -44,7 +44,7 @@ func (c *composer) biosLoader() error {
 	if err != nil {
 		return err
 	}
-	core, _, err := c.Cache.Layer(c.key("grub core", pkg.Ref, early), func(w io.Writer) error {
+	core, _, err := c.Cache.Layer(keyOf("grub core", pkg.Ref, early), func(w io.Writer) error {
 		core, err := grub.Core(modules, grub.CoreConfig{Modules: grub.MenuModules(), Prefix: "/" + path.Dir(configPath), Config: early})
 		if err == nil {
 			_, err = w.Write(core)
@@ -65,7 +65,7 @@ func (c *composer) biosLoader() error {
 // that is quick to open: a new core image is due with every build, and
 // unpacking the package takes longer than all the rest of a warm one.
 func (c *composer) grubFiles(pkg lock.Input) (*zip.ReadCloser, error) {
-	archive, _, err := c.Cache.Layer(c.key("grub modules", pkg.Ref), func(w io.Writer) error {
+	archive, _, err := c.Cache.Layer(keyOf("grub modules", pkg.Ref), func(w io.Writer) error {
 		deb, err := c.Blobs.Deb(grubPCPackage)
 		if err != nil {
 			return err

@@ -49,7 +49,7 @@ func (c *composer) rootsLayer() (tree.File, object.Ref, error) {
 	if pkg, ok := c.Lock.Lookup("deb:" + rootsPackage); ok && defaultRoots(r) {
 		inputs = append(inputs, pkg.Ref)
 	}
-	return c.layer(c.key("roots", inputs, c.compression(), c.m.Epoch), func() ([]initramfs.File, error) {
+	return c.layer(keyOf("roots", inputs, c.compression(), c.m.Epoch), func() ([]initramfs.File, error) {
 		bundle, err := c.roots()
 		if err != nil {
 			return nil, err

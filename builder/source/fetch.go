@@ -167,5 +167,5 @@ func (b *Blobs) open(ctx context.Context, in lock.Input) (*os.File, error) {
 
 // layerKey is the key of what is derived from an object alone.
 func layerKey(what string, from object.Ref) object.ID {
-	return sha256.Sum256(fmt.Appendf(nil, "farboot source 1\n%s\n%s\n", from.SHA256, what))
+	return sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n", from.SHA256, what))
 }

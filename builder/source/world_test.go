@@ -77,7 +77,7 @@ func newWorld(t *testing.T, n int) *world {
 
 // freshCache forgets what was fetched.
 func (w *world) freshCache() {
-	c, err := cache.Open(w.t.TempDir())
+	c, err := cache.Open(filepath.Join(w.t.TempDir(), "cache"))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -48,6 +48,9 @@ func openDesk(c *cobra.Command, path, kind string) (*desk, error) {
 		return nil, err
 	}
 	store, err := cache.Open(dir)
+	if errors.Is(err, cache.ErrShared) {
+		return nil, withHint(err, "set XDG_CACHE_HOME to a folder that you alone can write to")
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -2,18 +2,21 @@
 // ([Cache.Put], [Cache.Path]) and what was derived from them by the hash of its
 // inputs ([Cache.Layer]).
 //
-// Nothing in the folder is trusted. Content is hashed whenever it is handed
-// out; what does not fit its hash is removed and made again. So a cache may be
-// cut off, filled up, edited or deleted at any time, by anyone who may write
-// to it, and costs no more than the work of filling it. Several processes may
-// use one folder at the same time.
+// Content is hashed whenever it is handed out; what does not fit its hash is
+// removed and made again. So a cache may be cut off, filled up, damaged or
+// deleted at any time, and costs no more than the work of filling it. Downloads
+// need no trust at all: the lock has their hashes. Layers do: what hash a key
+// stands for is a note in the folder, and who may write there may write
+// another. They are trusted as much as the account is, so [Open] refuses a
+// folder that others own or may write to. Several processes may use one folder
+// at the same time.
 //
 // The package has no index and never forgets: to empty a cache, remove the
 // folder.
 //
 //	blobs/<sha256>       content
 //	blobs/<sha256>.part  a download that was cut, or is under way
-//	layers/<key>         JSON: size and SHA-256 of the blob that the key stands for
+//	layers/<hash>        JSON: size and SHA-256 of the blob that a key stands for
 package cache
 
 import (
@@ -30,14 +33,20 @@ import (
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/strictjson"
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 )
 
 // maxLayerFile bounds a file below layers/, in bytes; they have about 110.
 const maxLayerFile = 1 << 10
 
+// ErrShared is wrapped by the error for a folder that others could plant layers
+// in.
+var ErrShared = errors.New("others can write to the cache")
+
 // Cache is a folder. The zero Cache is not usable.
 type Cache struct {
 	blobs, layers string
+	program       string // programID
 }
 
 // DefaultDir returns the farboot folder of the user's cache folder.
@@ -49,20 +58,43 @@ func DefaultDir() (string, error) {
 	return filepath.Join(dir, "farboot"), nil
 }
 
-// Open returns the cache in the folder dir, which it makes if need be.
+// Open returns the cache in the folder dir, which it makes if need be. If
+// another user owns it, or may write to it, the error wraps [ErrShared].
 func Open(dir string) (*Cache, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	c := &Cache{filepath.Join(dir, "blobs"), filepath.Join(dir, "layers")}
-	for _, d := range []string{c.blobs, c.layers} {
+	program, err := programID()
+	if err != nil {
+		return nil, err
+	}
+	c := &Cache{filepath.Join(dir, "blobs"), filepath.Join(dir, "layers"), program}
+	for _, d := range []string{dir, c.blobs, c.layers} {
 		// 0700 is what the XDG base directory specification asks for.
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("cache: %w", err)
 		}
+		if err := checkOwn(d); err != nil {
+			return nil, err
+		}
 	}
 	return c, nil
+}
+
+// checkOwn refuses a folder that another user owns or may write to.
+func checkOwn(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return fmt.Errorf("cache: %w", &fs.PathError{Op: "stat", Path: dir, Err: err})
+	}
+	if me := os.Geteuid(); int(st.Uid) != me {
+		return fmt.Errorf("%w: %s belongs to user %d, this is user %d", ErrShared, dir, st.Uid, me)
+	}
+	if st.Mode&0o022 != 0 {
+		return fmt.Errorf("%w: %s has mode %04o", ErrShared, dir, st.Mode&0o7777)
+	}
+	return nil
 }
 
 // Has tells whether the cache seems to hold the object: by its size alone, at
@@ -163,9 +195,10 @@ func fillPart(part *os.File, ref object.Ref, fill func(*os.File) error) error {
 
 // Layer returns where the bytes lie that key stands for, after write has
 // written them where they do not lie there yet. The key is the hash of
-// everything that the bytes depend on, the version of write's code included.
+// everything that the bytes depend on, but for write's code: another build of
+// this program makes its own layers.
 func (c *Cache) Layer(key object.ID, write func(w io.Writer) error) (string, object.Ref, error) {
-	note := filepath.Join(c.layers, key.String())
+	note := c.note(key)
 	if ref, err := readNote(note); err == nil {
 		if path, ok := c.Path(ref); ok {
 			return path, ref, nil
@@ -207,6 +240,13 @@ func (c *Cache) add(write func(w io.Writer) error) (object.Ref, error) {
 		return object.Ref{}, fmt.Errorf("cache: %w", err)
 	}
 	return ref, nil
+}
+
+// note returns where it is written down what the key stands for, to this build
+// of the program.
+func (c *Cache) note(key object.ID) string {
+	mine := object.ID(sha256.Sum256(fmt.Appendf(nil, "%s %s", key, c.program)))
+	return filepath.Join(c.layers, mine.String())
 }
 
 // readNote returns what a file below layers/ says.

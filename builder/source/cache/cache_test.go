@@ -173,7 +173,7 @@ func TestWrongPut(t *testing.T) {
 // TestConcurrentPut has many ask for one object, by caches that know nothing of
 // each other, as processes do. It is fetched once.
 func TestConcurrentPut(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "farboot")
 	var fills atomic.Int32
 	var group sync.WaitGroup
 	for range 16 {
@@ -266,7 +266,7 @@ func TestLayer(t *testing.T) {
 	if made != 1 {
 		t.Errorf("made %d times before any damage", made)
 	}
-	blob, note := c.blob(bodyRef.SHA256), filepath.Join(c.layers, key.String())
+	blob, note := c.blob(bodyRef.SHA256), c.note(key)
 	for i, damage := range []func() error{
 		func() error { return os.WriteFile(blob, bytes.Repeat([]byte("x"), len(body)), 0o600) },
 		func() error { return os.Remove(blob) },
@@ -285,6 +285,48 @@ func TestLayer(t *testing.T) {
 		}
 	}
 	wantFiles(t, c, 1)
+}
+
+// TestLayerOfAnotherProgram is not this program's layer.
+func TestLayerOfAnotherProgram(t *testing.T) {
+	c := newCache(t)
+	made := 0
+	for _, program := range []string{c.program, "another build", c.program, "another build"} {
+		c.program = program
+		if _, _, err := c.Layer(object.ID{}, func(w io.Writer) error { made++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if made != 2 {
+		t.Errorf("made %d times by two programs", made)
+	}
+	if again := newCache(t); again.program == "" || again.program == c.program {
+		t.Errorf("program %q", again.program)
+	}
+}
+
+// TestOpenSharedFolder refuses folders in which others could plant layers.
+func TestOpenSharedFolder(t *testing.T) {
+	for name, share := range map[string]func(dir string) error{
+		"group":         func(dir string) error { return os.Chmod(dir, 0o770) },
+		"everyone":      func(dir string) error { return os.Chmod(dir, 0o777|os.ModeSticky) },
+		"layers":        func(dir string) error { return os.Chmod(filepath.Join(dir, "layers"), 0o777) },
+		"another owner": func(dir string) error { return os.Chown(dir, 12345, -1) },
+	} {
+		dir := filepath.Join(t.TempDir(), "farboot")
+		if _, err := Open(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := share(dir); errors.Is(err, os.ErrPermission) {
+			t.Logf("%s: only root can give a folder away", name)
+			continue
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir); !errors.Is(err, ErrShared) {
+			t.Errorf("%s: %v, want ErrShared", name, err)
+		}
+	}
 }
 
 // TestFailedLayer leaves nothing behind.
@@ -306,7 +348,7 @@ func TestFailedLayer(t *testing.T) {
 
 // BenchmarkPath measures what it costs to hand out what a medium is made of.
 func BenchmarkPath(b *testing.B) {
-	c, err := Open(b.TempDir())
+	c, err := Open(filepath.Join(b.TempDir(), "farboot"))
 	if err != nil {
 		b.Fatal(err)
 	}

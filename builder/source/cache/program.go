@@ -1,4 +1,4 @@
-package medium
+package cache
 
 import (
 	"debug/elf"
@@ -11,7 +11,7 @@ import (
 )
 
 // programID tells this program from every other build of it. Cached layers
-// depend on the code that packed them as much as on their inputs: with a new
+// depend on the code that made them as much as on their inputs: with a new
 // encoder or another choice of modules, an old layer would be the wrong one,
 // on the one machine that happens to have it.
 //
@@ -20,18 +20,21 @@ import (
 func programID() (string, error) {
 	path, err := os.Executable()
 	if err != nil {
-		return "", fmt.Errorf("medium: %w", err)
+		return "", fmt.Errorf("cache: %w", err)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", fmt.Errorf("medium: %w", err)
+		return "", fmt.Errorf("cache: %w", err)
 	}
 	defer f.Close()
 	if id := buildNote(f); id != "" {
 		return id, nil
 	}
 	ref, err := object.Of(f)
-	return ref.SHA256.String(), err
+	if err != nil {
+		return "", fmt.Errorf("cache: %w", err)
+	}
+	return ref.SHA256.String(), nil
 }
 
 // buildNote returns the content of the section with the linker's build ID, or
