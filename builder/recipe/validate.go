@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -282,10 +283,18 @@ func checkURL(s string) error {
 		return errors.New("a URL with a user name or password in it ends up in images and logs")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return fmt.Errorf("scheme %q is neither http nor https", u.Scheme)
-	case u.Host == "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(s, " \"'\\"):
+	case u.Port() != "" && !isPort(u.Port()):
+		return fmt.Errorf("port %q is not between 1 and 65535", u.Port())
+	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(s, " \"'\\"):
 		return fmt.Errorf("%q: want http://HOST/PATH", s)
 	}
 	return nil
+}
+
+// isPort tells whether s is the number of a TCP port.
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
 }
 
 // pathText validates a path inside the project or a package.
