@@ -80,8 +80,15 @@ type Result struct {
 // What cannot be verified is not written over: a manifest in the folder that
 // these keys did not sign, or one for another product, is [ErrForeign].
 func Publish(ctx context.Context, o PublishOptions) (Result, error) {
-	if err := makeDirs(o.Dir); err != nil {
-		return Result{}, err
+	product := o.Keys.Store.Statement().Product
+	if o.Product != "" && o.Product != product {
+		return Result{}, fmt.Errorf("product %q: the keys are for %q", o.Product, product)
+	}
+	o.Product = product
+	for _, dir := range []string{"objects", "trust"} {
+		if err := makeDir(filepath.Join(o.Dir, dir)); err != nil {
+			return Result{}, err
+		}
 	}
 	unlock, err := lock(o.Dir)
 	if err != nil {
@@ -115,13 +122,6 @@ type publication struct {
 
 // begin looks at what is there and clears what an earlier run left unfinished.
 func (p *publication) begin() error {
-	st := p.store.Statement()
-	if p.Product == "" {
-		p.Product = st.Product
-	}
-	if p.Product != st.Product {
-		return fmt.Errorf("product %q: the keys are for %q", p.Product, st.Product)
-	}
 	if err := os.RemoveAll(filepath.Join(p.Dir, staging)); err != nil {
 		return err
 	}
@@ -284,21 +284,23 @@ func (p *publication) stage(name string) (*renameio.PendingFile, error) {
 	return renameio.NewPendingFile(filepath.Join(p.Dir, name), renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o644))
 }
 
-// makeDirs makes the site's folders, open to web servers whatever the umask.
-func makeDirs(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+// makeDir makes the folder and those above it that are missing, open to web
+// servers whatever the umask. What is there stays as it is.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	for _, d := range []string{dir, filepath.Join(dir, "objects"), filepath.Join(dir, "trust")} {
-		err := os.Mkdir(d, 0o755)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err := errors.Join(err, os.Chmod(d, 0o755)); err != nil {
-			return err
-		}
+	if err := makeDir(filepath.Dir(dir)); err != nil {
+		return err
 	}
-	return nil
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrExist) { // another publication was faster
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
 }
 
 // lock keeps other publications out of dir. It ends with the process.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -354,4 +355,27 @@ func TestPublishCancelled(t *testing.T) {
 		t.Errorf("Publish = %v, want context.Canceled", err)
 	}
 	p.offers(t, 1)
+}
+
+// TestFolders: none for a product that is not the keys', and web servers may
+// enter every folder that was made, whatever the umask.
+func TestFolders(t *testing.T) {
+	p := newProject(t)
+	out := filepath.Join(p.dir, "out")
+	p.options.Dir = filepath.Join(out, "site")
+	p.options.Product = "other"
+	if _, err := Publish(t.Context(), p.options); err == nil {
+		t.Error("published another product")
+	}
+	if _, err := os.Lstat(out); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("made before the product was looked at: %v", err)
+	}
+	p.options.Product = ""
+	defer syscall.Umask(syscall.Umask(0o077))
+	p.publish(t)
+	for _, dir := range []string{"", "site", "site/objects", "site/trust"} {
+		if info, err := os.Stat(filepath.Join(out, dir)); err != nil || info.Mode().Perm() != 0o755 {
+			t.Errorf("%s: %v, %v", dir, info.Mode(), err)
+		}
+	}
 }
