@@ -13,12 +13,15 @@
 package recipe
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // MaxSize bounds a recipe's file, in bytes. Real ones have about 1000.
@@ -148,6 +151,9 @@ func projectDir(path string) string {
 // readCapped returns the file's content unless it is larger than [MaxSize].
 func readCapped(path string) ([]byte, error) {
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{Path: path, Line: 1, Msg: "no such file", Hint: neighbours(path)}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("recipe: %w", err)
 	}
@@ -159,6 +165,15 @@ func readCapped(path string) ([]byte, error) {
 		return nil, fmt.Errorf("recipe: %w", err)
 	}
 	return raw, nil
+}
+
+// neighbours is a hint at the recipes that lie where one was looked for, or "".
+func neighbours(path string) string {
+	names, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*.yaml"))
+	if err != nil || len(names) == 0 {
+		return ""
+	}
+	return "there is " + strings.Join(names[:min(len(names), 5)], ", ")
 }
 
 // yamlLine finds the line number in messages of yaml.v3 ("yaml: line 3: ...").

@@ -224,3 +224,17 @@ func FuzzRecipe(f *testing.F) {
 		}
 	})
 }
+
+// TestLoadMissing names what could have been meant.
+func TestLoadMissing(t *testing.T) {
+	dir := t.TempDir()
+	near := filepath.Join(dir, "netboot.yaml")
+	if err := os.WriteFile(near, []byte(medium), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := recipe.Load(filepath.Join(dir, "netbot.yaml"))
+	var e *recipe.Error
+	if !errors.As(err, &e) || e.Hint != "there is "+near {
+		t.Errorf("got %v, want a *recipe.Error that hints at %s", err, near)
+	}
+}
