@@ -304,7 +304,7 @@ func TestSwap(t *testing.T) {
 	for stop := range 4 {
 		p := newProject(t)
 		p.publish(t)
-	p.options.Product = "demo"
+		p.options.Product = "demo"
 		run := &publication{PublishOptions: p.options, store: p.options.Keys.Store}
 		for _, step := range []func() error{run.begin, run.describe, run.sign, func() error { return run.objects(t.Context()) }} {
 			if err := step(); err != nil {
