@@ -58,7 +58,7 @@ unit: ## every test that boots nothing, then seconds of fuzzing
 
 .PHONY: boot-test
 boot-test: all ## boot in QEMU, every firmware and bus
-	$(GO) test -tags boot -timeout 45m -v ./builder/boottest/... ./builder/mediumtest/...
+	$(GO) test -tags boot -timeout 45m -p 1 -v ./builder/boottest/... ./builder/mediumtest/...
 
 .PHONY: bench
 bench: all ## speed, side by side with the tool one would take otherwise

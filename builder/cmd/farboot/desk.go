@@ -135,12 +135,15 @@ func (d *desk) inProject(path string) string {
 	return filepath.Join(d.recipe.Dir, filepath.FromSlash(path))
 }
 
-// outDir returns the folder for results, which it makes: the flag's, or else
-// the project's "out".
+// outDir returns the folder for results: the flag's, or else the project's
+// "out". Where it makes that, servers may read it whatever the umask says.
 func (d *desk) outDir(flag string) (string, error) {
 	dir := flag
 	if dir == "" {
 		dir = d.inProject("out")
 	}
-	return dir, os.MkdirAll(dir, 0o755)
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	return dir, errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o755))
 }
