@@ -143,8 +143,8 @@ func decode(t *testing.T, text string) built {
 	return b
 }
 
-// results returns the mode and hash of every result, by path. The image's mode
-// is left to the umask.
+// results returns the hash of every result, by path, and in the netboot folder
+// mode and date too. The image's mode is left to the umask.
 func (p *project) results(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -163,6 +163,9 @@ func (p *project) results(t *testing.T) map[string]string {
 		}
 		if d.IsDir() {
 			return nil
+		}
+		if all[name] != "" {
+			all[name] += info.ModTime().UTC().Format(" 2006-01-02T15:04:05.999999999")
 		}
 		data, err := os.ReadFile(path)
 		all[name] += fmt.Sprintf(" %x", sha256.Sum256(data))
