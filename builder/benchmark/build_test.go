@@ -4,11 +4,10 @@ package benchmark
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/farboot/farboot/builder/lock"
 )
 
 // TestBuild compares what a medium costs at the desk. farboot's own rows make
@@ -20,24 +19,26 @@ func TestBuild(t *testing.T) {
 	first.cache = t.TempDir()
 	firstCost := measure(first.build)
 	cold, warm, rotated := first.colleague(), first.colleague(), first.colleague()
-	warm.build()
-	rotated.build()
-	rescue, copied := grubTree(t, warm), filepath.Join(t.TempDir(), "copy.iso")
-	fresh := func() { os.Remove(copied) }
+	warm.build() // for grub-mkrescue and cp
+	rescue, results := grubTree(t, warm), warm.path("out")
+	copies := t.TempDir()
+	copied := filepath.Join(copies, "netboot.iso")
+	fresh := func() { shell(t, "rm -rf %s/*", copies)() }
 	contenders := []contender{
-		{"farboot, cold: downloads only", cold.path(image), 3, func() { first.share(cold) }, cold.build},
+		{"farboot, cold: downloads only", cold.path(image), 3, cold.forget, cold.build},
 		{"farboot, keys rotated", rotated.path(image), 9, rotated.newKeys, rotated.build},
 		{"farboot, warm: nothing changed", warm.path(image), 9, nil, warm.build},
 		{"grub-mkrescue, same kernel and initrd", rescue + ".iso", 9, nil, shell(t, "grub-mkrescue -o %s.iso %[1]s", rescue)},
-		{"cp of the image, sync -d", copied, 9, fresh, shell(t, "cp %s %s; sync -d %[2]s", warm.path(image), copied)},
-		{"cp of the image", copied, 9, fresh, shell(t, "cp %s %s", warm.path(image), copied)},
+		{"cp of image and folder, sync -d", copied, 9, fresh, shell(t, "cp -r %s/. %s; sync -d %s", results, copies, copied)},
+		{"cp of image, sync -d", copied, 9, fresh, shell(t, "cp %s %s; sync -d %s", warm.path(image), copies, copied)},
+		{"cp of image", copied, 9, fresh, shell(t, "cp %s %s", warm.path(image), copies)},
 	}
+	const mkrescue, cp = 3, 5
 	costs := race(t, contenders)
 	out := table{title: fmt.Sprintf("At the desk: recipes/netboot.yaml. A first build downloads %s of packages, and their indexes.", megabytes(first.downloads()))}
-	out.row("", "wall", "CPU", "of mkrescue", "of cp, sync", "of cp", "image")
+	out.row("", "wall", "CPU", "of mkrescue", "of cp, sync", "image")
 	row := func(name, result string, c cost) {
-		out.row(name, seconds(c.wall), seconds(c.cpu), ratio(c.wall, costs[3].wall), ratio(c.wall, costs[4].wall),
-			ratio(c.wall, costs[5].wall), megabytes(size(t, result)))
+		out.row(name, seconds(c.wall), seconds(c.cpu), ratio(c.wall, costs[mkrescue].wall), ratio(c.wall, costs[cp].wall), megabytes(size(t, result)))
 	}
 	row("farboot, first: no cache, no lock", first.path(image), firstCost)
 	for i, c := range contenders {
@@ -67,36 +68,31 @@ func (d *desk) downloads() (sum int64) {
 	return sum
 }
 
-// colleague returns another project with the same lock and downloads, and with
-// keys of its own.
+// colleague returns another project with the same lock and cache, and with keys
+// of its own.
 func (d *desk) colleague() *desk {
 	d.t.Helper()
 	other := newDesk(d.t)
-	other.cache = d.t.TempDir()
-	data, err := os.ReadFile(lock.PathFor(d.path(mediumRecipe)))
-	if err == nil {
-		err = os.WriteFile(lock.PathFor(other.path(mediumRecipe)), data, 0o644)
-	}
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	d.share(other)
+	other.cache = filepath.Join(d.t.TempDir(), "cache")
+	shell(d.t, "cp -rl %s %s; cp %s/recipes/netboot.lock %s/recipes/", d.cache, other.cache, d.dir, other.dir)()
 	return other
 }
 
-// share leaves the downloads in the other's cache, and nothing else.
-func (d *desk) share(other *desk) {
+// forget leaves nothing in the cache but the downloads.
+func (d *desk) forget() {
 	d.t.Helper()
-	if err := os.RemoveAll(other.cache); err != nil {
-		d.t.Fatal(err)
-	}
+	keep := map[string]bool{}
 	for _, in := range d.lock(mediumRecipe).Inputs {
-		if err := os.MkdirAll(filepath.Dir(other.blob(in.Ref)), 0o700); err != nil {
-			d.t.Fatal(err)
+		keep[d.blob(in.Ref)] = true
+	}
+	err := filepath.WalkDir(d.cache, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || keep[path] {
+			return err
 		}
-		if err := os.Link(d.blob(in.Ref), other.blob(in.Ref)); err != nil {
-			d.t.Fatal(err)
-		}
+		return os.Remove(path)
+	})
+	if err != nil {
+		d.t.Fatal(err)
 	}
 }
 
