@@ -145,5 +145,8 @@ func (d *desk) outDir(flag string) (string, error) {
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	return dir, errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o755))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
 }
