@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	for _, t := range targets {
 		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(), "./"+t.dir)
 		text, err := cmd.CombinedOutput()
-		if err != nil {
+		if err != nil && !timeIsUp.Match(text) {
 			return fmt.Errorf("%s in %s: %w\n%s", t.name, t.dir, err, text)
 		}
 		fmt.Fprintf(out, "ok\t%s.%s\t%s\n", t.dir, t.name, *each)
@@ -53,6 +53,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fmt.Fprintf(out, "%d fuzz targets\n", len(targets))
 	return nil
 }
+
+// timeIsUp is how go test before Go 1.27 now and then ends a run that found
+// nothing: its own deadline passes between two of its contexts and is taken for
+// a failure of the target (go.dev/issue/75804). A failure that is one has more
+// lines below its name, at least that of the input it wrote.
+var timeIsUp = regexp.MustCompile(`(?m)^--- FAIL: Fuzz\w+ \([0-9.]+s\)\n +context deadline exceeded\nFAIL\n`)
 
 // fuzzFunc finds the names of fuzz functions in a test file.
 var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
