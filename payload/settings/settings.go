@@ -1,6 +1,8 @@
-// Package settings is what a medium tells its agent: which sites to ask, where
-// to print, and when the medium was built. The builder writes it into the
-// initramfs layer "keys and settings", the agent reads it once at start.
+// Package settings is what a medium tells its agent: which sites to ask, what
+// it is itself, when it was built, and what it does not accept any more. The
+// builder writes it into the initramfs layer "keys and settings", the agent
+// reads it once at start, and "farboot verify" reads the copy that lies on the
+// medium for people.
 //
 // The main calls are [Encode] and [Decode]. The file lies on the medium, which
 // is trusted as a whole; decoding is strict all the same, so that an agent of
@@ -15,6 +17,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/farboot/farboot/payload/state"
 	"github.com/farboot/farboot/payload/strictjson"
 )
 
@@ -42,11 +45,21 @@ type Settings struct {
 	Build string `json:"build"`
 	// Built is the medium's epoch: a clock that shows less is wrong.
 	Built time.Time `json:"built"`
+	// Floor is what had been published when the medium was built. A machine
+	// without a memory starts from it.
+	Floor state.Floor `json:"floor,omitzero"`
+	// RequireTime refuses everything where no time can be trusted.
+	RequireTime bool `json:"require_time,omitzero"`
+	// TrustRTC takes the firmware's clock for a time that can be trusted.
+	TrustRTC bool `json:"trust_rtc,omitzero"`
 }
 
-// Encode returns the file's bytes.
+// Encode returns the file's bytes. It refuses a floor that [Decode] would.
 func Encode(s Settings) ([]byte, error) {
 	s.Format = Format
+	if err := s.Floor.Check(); err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return nil, err
@@ -65,6 +78,9 @@ func Decode(data []byte) (Settings, error) {
 	}
 	if len(s.Site) == 0 {
 		return Settings{}, errors.New("settings: no site is named")
+	}
+	if err := s.Floor.Check(); err != nil {
+		return Settings{}, fmt.Errorf("settings: %w", err)
 	}
 	return s, nil
 }
