@@ -149,7 +149,7 @@ func (p *publication) begin() error {
 // describe makes the manifest.
 func (p *publication) describe() error {
 	m := &manifest.Manifest{
-		Version: 1, Issued: p.Now, Expires: p.Now.Add(p.Valid),
+		Epoch: 1, Version: 1, Issued: p.Now, Expires: p.Now.Add(p.Valid),
 		Product: p.Product, Arch: p.Arch, Channel: p.Channel,
 		Entries: map[string]manifest.Entry{}, Machines: p.Machines, Default: p.Default,
 	}

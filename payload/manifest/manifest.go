@@ -6,7 +6,9 @@
 // The machine calls [Decode], which takes only bytes that package trust has
 // verified, then [Manifest.Suits] and [Manifest.Select]. The builder calls
 // [Encode], which refuses what Decode would. [CheckCmdline], [CheckTitle] and
-// [CheckName] are the allow-lists for text; recipes use the same.
+// [CheckName] are the allow-lists for text; recipes use the same. A fleet that
+// does not fit into one manifest has a document for each machine, a manifest
+// too; [DocumentID] and [DocumentIDs] name it.
 //
 // The package does not judge time and remembers nothing: whether a manifest has
 // expired or is older than the last one is for its caller to say.
@@ -47,6 +49,9 @@ var (
 // Manifest says what can be booted and which machine boots what.
 type Manifest struct {
 	Format int `json:"format"`
+	// Epoch is the trust statement's, from 1. Versions are compared within one
+	// epoch; a higher one starts the count anew.
+	Epoch int64 `json:"epoch"`
 	// Version rises with every publication, from 1.
 	Version int64     `json:"version"`
 	Issued  time.Time `json:"issued"`
@@ -55,12 +60,20 @@ type Manifest struct {
 	Product string `json:"product"`
 	Arch    string `json:"arch"`
 	Channel string `json:"channel"`
+	// Document is set in a document for one machine, and is its id. Neither a
+	// site's manifest nor the document of another machine can pass for it, nor
+	// it for them: the reader compares it with the name that it asked for.
+	Document string `json:"document,omitzero"`
 	// Entries are named by lower-case words: "installer".
 	Entries map[string]Entry `json:"entries"`
-	// Machines are tried in order; the first that matches decides.
+	// Documents says that each machine has a document of its own, see
+	// [DocumentIDs]. There are no Machines then.
+	Documents bool `json:"documents,omitzero"`
+	// Machines are tried in order; the first that matches decides. A document
+	// for one machine has exactly that one.
 	Machines []Machine `json:"machines,omitzero"`
 	// Default lists the entries for all other machines, in order. Without it
-	// they have nothing to boot.
+	// they have nothing to boot. A document has none.
 	Default []string `json:"default,omitzero"`
 }
 

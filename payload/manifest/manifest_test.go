@@ -23,7 +23,7 @@ var issued = time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
 func sample() *Manifest {
 	kernel, initrd := object.OfBytes([]byte("kernel")), object.OfBytes([]byte("initrd"))
 	return &Manifest{
-		Format: Format, Version: 7, Issued: issued, Expires: issued.AddDate(0, 1, 0),
+		Format: Format, Epoch: 2, Version: 7, Issued: issued, Expires: issued.AddDate(0, 1, 0),
 		Product: "demo", Arch: "amd64", Channel: "stable",
 		Entries: map[string]Entry{
 			"installer": {Title: "Debian installer", Linux: &Linux{
@@ -37,6 +37,21 @@ func sample() *Manifest {
 		},
 		Default: []string{"installer"},
 	}
+}
+
+// document returns one for the second machine of sample.
+func document() *Manifest {
+	m := sample()
+	m.Machines, m.Default = m.Machines[1:], nil
+	m.Document = "uuid-4c4c4544-0042-3510-8050-b4c04f4d5931"
+	return m
+}
+
+// withDocuments returns the manifest of a site that has documents.
+func withDocuments() *Manifest {
+	m := sample()
+	m.Machines, m.Documents = nil, true
+	return m
 }
 
 func TestEncodeDecode(t *testing.T) {
@@ -84,48 +99,70 @@ func TestValidate(t *testing.T) {
 	if err := onlyMachines.Validate(); err != nil {
 		t.Errorf("without default: %v", err)
 	}
+	for name, m := range map[string]*Manifest{"document": document(), "documents": withDocuments()} {
+		if err := m.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	noDefault := withDocuments()
+	noDefault.Default = nil
+	if err := noDefault.Validate(); err != nil {
+		t.Errorf("documents, no default: %v", err)
+	}
 	linux := func(m *Manifest, change func(*Linux)) {
 		x := *m.Entries["installer"].Linux
 		change(&x)
 		m.Entries["installer"] = Entry{Title: "x", Linux: &x}
 	}
 	for name, breakIt := range map[string]func(*Manifest){
-		"format":             func(m *Manifest) { m.Format = 2 },
-		"version 0":          func(m *Manifest) { m.Version = 0 },
-		"version negative":   func(m *Manifest) { m.Version = -1 },
-		"no issue":           func(m *Manifest) { m.Issued = time.Time{} },
-		"expired at birth":   func(m *Manifest) { m.Expires = m.Issued },
-		"product":            func(m *Manifest) { m.Product = "" },
-		"product case":       func(m *Manifest) { m.Product = "Demo" },
-		"arch":               func(m *Manifest) { m.Arch = "../amd64" },
-		"channel":            func(m *Manifest) { m.Channel = "" },
-		"no entries":         func(m *Manifest) { m.Entries = nil },
-		"entry name":         func(m *Manifest) { m.Entries["Bad name"] = m.Entries["memtest"] },
-		"title":              func(m *Manifest) { m.Entries["memtest"] = Entry{Title: "a\x1b[2J", Linux: m.Entries["memtest"].Linux} },
-		"no kind":            func(m *Manifest) { m.Entries["memtest"] = Entry{Title: "x"} },
-		"kernel size 0":      func(m *Manifest) { linux(m, func(x *Linux) { x.Kernel.Size = 0 }) },
-		"kernel negative":    func(m *Manifest) { linux(m, func(x *Linux) { x.Kernel.Size = -1 }) },
-		"kernel huge":        func(m *Manifest) { linux(m, func(x *Linux) { x.Kernel.Size = 1 << 40 }) },
-		"kernel hash":        func(m *Manifest) { linux(m, func(x *Linux) { x.Kernel.SHA256 = object.ID{} }) },
-		"initrd size":        func(m *Manifest) { linux(m, func(x *Linux) { x.Initrd = []object.Ref{{}} }) },
-		"many initrds":       func(m *Manifest) { linux(m, func(x *Linux) { x.Initrd = slices.Repeat(x.Initrd, 20) }) },
-		"cmdline":            func(m *Manifest) { linux(m, func(x *Linux) { x.Cmdline = "a\nb" }) },
-		"empty match":        func(m *Manifest) { m.Machines[0].Match = Match{} },
-		"mac upper":          func(m *Manifest) { m.Machines[0].Match.MAC = "52:54:00:AB:34:56" },
-		"mac dashes":         func(m *Manifest) { m.Machines[0].Match.MAC = "52-54-00-12-34-56" },
-		"mac short":          func(m *Manifest) { m.Machines[0].Match.MAC = "52:54:00:12:34" },
-		"uuid upper":         func(m *Manifest) { m.Machines[1].Match.UUID = "4C4C4544-0042-3510-8050-b4c04f4d5931" },
-		"uuid none":          func(m *Manifest) { m.Machines[1].Match.UUID = "00000000-0000-0000-0000-000000000000" },
-		"uuid not set":       func(m *Manifest) { m.Machines[1].Match.UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff" },
-		"serial":             func(m *Manifest) { m.Machines[1].Match.Serial = "a\u202eb" },
-		"serial long":        func(m *Manifest) { m.Machines[1].Match.Serial = strings.Repeat("x", 65) },
-		"same match twice":   func(m *Manifest) { m.Machines[1].Match = m.Machines[0].Match },
-		"boot empty":         func(m *Manifest) { m.Machines[0].Boot = nil },
-		"boot unknown":       func(m *Manifest) { m.Machines[0].Boot = []string{"nothing"} },
-		"boot twice":         func(m *Manifest) { m.Machines[0].Boot = []string{"memtest", "memtest"} },
-		"default empty":      func(m *Manifest) { m.Default = []string{} },
-		"default unknown":    func(m *Manifest) { m.Default = []string{"nothing"} },
-		"nothing for no one": func(m *Manifest) { m.Default, m.Machines = nil, nil },
+		"format":                 func(m *Manifest) { m.Format = 2 },
+		"epoch 0":                func(m *Manifest) { m.Epoch = 0 },
+		"epoch negative":         func(m *Manifest) { m.Epoch = -1 },
+		"version 0":              func(m *Manifest) { m.Version = 0 },
+		"version negative":       func(m *Manifest) { m.Version = -1 },
+		"no issue":               func(m *Manifest) { m.Issued = time.Time{} },
+		"expired at birth":       func(m *Manifest) { m.Expires = m.Issued },
+		"product":                func(m *Manifest) { m.Product = "" },
+		"product case":           func(m *Manifest) { m.Product = "Demo" },
+		"arch":                   func(m *Manifest) { m.Arch = "../amd64" },
+		"channel":                func(m *Manifest) { m.Channel = "" },
+		"no entries":             func(m *Manifest) { m.Entries = nil },
+		"entry name":             func(m *Manifest) { m.Entries["Bad name"] = m.Entries["memtest"] },
+		"title":                  func(m *Manifest) { m.Entries["memtest"] = Entry{Title: "a\x1b[2J", Linux: m.Entries["memtest"].Linux} },
+		"no kind":                func(m *Manifest) { m.Entries["memtest"] = Entry{Title: "x"} },
+		"kernel size 0":          func(m *Manifest) { linux(m, func(x *Linux) { x.Kernel.Size = 0 }) },
+		"kernel negative":        func(m *Manifest) { linux(m, func(x *Linux) { x.Kernel.Size = -1 }) },
+		"kernel huge":            func(m *Manifest) { linux(m, func(x *Linux) { x.Kernel.Size = 1 << 40 }) },
+		"kernel hash":            func(m *Manifest) { linux(m, func(x *Linux) { x.Kernel.SHA256 = object.ID{} }) },
+		"initrd size":            func(m *Manifest) { linux(m, func(x *Linux) { x.Initrd = []object.Ref{{}} }) },
+		"many initrds":           func(m *Manifest) { linux(m, func(x *Linux) { x.Initrd = slices.Repeat(x.Initrd, 20) }) },
+		"cmdline":                func(m *Manifest) { linux(m, func(x *Linux) { x.Cmdline = "a\nb" }) },
+		"empty match":            func(m *Manifest) { m.Machines[0].Match = Match{} },
+		"mac upper":              func(m *Manifest) { m.Machines[0].Match.MAC = "52:54:00:AB:34:56" },
+		"mac dashes":             func(m *Manifest) { m.Machines[0].Match.MAC = "52-54-00-12-34-56" },
+		"mac short":              func(m *Manifest) { m.Machines[0].Match.MAC = "52:54:00:12:34" },
+		"uuid upper":             func(m *Manifest) { m.Machines[1].Match.UUID = "4C4C4544-0042-3510-8050-b4c04f4d5931" },
+		"uuid none":              func(m *Manifest) { m.Machines[1].Match.UUID = "00000000-0000-0000-0000-000000000000" },
+		"uuid not set":           func(m *Manifest) { m.Machines[1].Match.UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff" },
+		"serial":                 func(m *Manifest) { m.Machines[1].Match.Serial = "a\u202eb" },
+		"serial long":            func(m *Manifest) { m.Machines[1].Match.Serial = strings.Repeat("x", 65) },
+		"same match twice":       func(m *Manifest) { m.Machines[1].Match = m.Machines[0].Match },
+		"boot empty":             func(m *Manifest) { m.Machines[0].Boot = nil },
+		"boot unknown":           func(m *Manifest) { m.Machines[0].Boot = []string{"nothing"} },
+		"boot twice":             func(m *Manifest) { m.Machines[0].Boot = []string{"memtest", "memtest"} },
+		"default empty":          func(m *Manifest) { m.Default = []string{} },
+		"default unknown":        func(m *Manifest) { m.Default = []string{"nothing"} },
+		"nothing for no one":     func(m *Manifest) { m.Default, m.Machines = nil, nil },
+		"documents and machines": func(m *Manifest) { m.Documents = true },
+		"documents in a document": func(m *Manifest) {
+			*m = *document()
+			m.Documents = true
+		},
+		"document of two":       func(m *Manifest) { m.Document, m.Default = DocumentID(m.Machines[0].Match), nil },
+		"document of none":      func(m *Manifest) { *m = *document(); m.Machines = nil },
+		"document with default": func(m *Manifest) { *m = *document(); m.Default = []string{"memtest"} },
+		"document of another":   func(m *Manifest) { *m = *document(); m.Document = "mac-52-54-00-12-34-57" },
+		"document outside":      func(m *Manifest) { *m = *document(); m.Document = "../manifest" },
 		"many entries": func(m *Manifest) {
 			for i := range 300 {
 				m.Entries[fmt.Sprint("e", i)] = m.Entries["memtest"]
@@ -165,6 +202,7 @@ func TestDecodeIsStrict(t *testing.T) {
 		"case-folded":    replace(`"version"`, `"Version"`),
 		"long s":         replace(`"issued"`, "\"i\u017fued\""),
 		"unknown field":  replace(`"version": 7`, `"version": 7, "critical": true`),
+		"no epoch":       replace(`  "epoch": 2,`+"\n", ""),
 		"null field":     replace(`"version": 7`, `"version": null`),
 		"float version":  replace(`"version": 7`, `"version": 7.5`),
 		"huge version":   replace(`"version": 7`, `"version": 9223372036854775808`),
@@ -232,6 +270,13 @@ func FuzzManifest(f *testing.F) {
 	}
 	f.Add(data)
 	f.Add(compact.Bytes())
+	for _, m := range []*Manifest{document(), withDocuments()} {
+		data, err := Encode(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := decode(data)
 		if err != nil {

@@ -76,7 +76,10 @@ func (m *Manifest) validate(l Limits) error {
 			return fmt.Errorf("machine %d: %w", i+1, err)
 		}
 	}
-	if m.Default == nil && len(m.Machines) > 0 {
+	if err := m.validateDocument(); err != nil {
+		return err
+	}
+	if m.Default == nil && (len(m.Machines) > 0 || m.Documents) {
 		return nil
 	}
 	if err := m.validateBoot(m.Default, l); err != nil {
@@ -90,6 +93,8 @@ func (m *Manifest) validateHead() error {
 	switch {
 	case m.Format != Format:
 		return fmt.Errorf("format %d, this program reads format %d", m.Format, Format)
+	case m.Epoch < 1:
+		return fmt.Errorf("epoch %d, want 1 or more", m.Epoch)
 	case m.Version < 1:
 		return fmt.Errorf("version %d, want 1 or more", m.Version)
 	case m.Issued.IsZero() || !m.Issued.Before(m.Expires):
@@ -101,6 +106,24 @@ func (m *Manifest) validateHead() error {
 		if err := CheckName(f.value); err != nil {
 			return fmt.Errorf("%s: %w", f.what, err)
 		}
+	}
+	return nil
+}
+
+// validateDocument checks what a site with a document for each machine may
+// hold, and what such a document may.
+func (m *Manifest) validateDocument() error {
+	if m.Documents && (m.Document != "" || len(m.Machines) > 0) {
+		return errors.New("machines have documents of their own, but it names some")
+	}
+	if m.Document == "" {
+		return nil
+	}
+	if len(m.Machines) != 1 || m.Default != nil {
+		return errors.New("a document is for exactly one machine and has no default")
+	}
+	if id := DocumentID(m.Machines[0].Match); id != m.Document {
+		return fmt.Errorf("document %+q: its machine has %q", clip(m.Document), id)
 	}
 	return nil
 }
@@ -168,9 +191,9 @@ func CheckMatch(m Match) error {
 	switch {
 	case m == Match{}:
 		return errors.New("want at least one of mac, uuid and serial")
-	case m.MAC != "" && !shaped(m.MAC, "xx:xx:xx:xx:xx:xx"):
+	case m.MAC != "" && !shaped(m.MAC, macShape):
 		return fmt.Errorf("mac %+q: want it like \"52:54:00:12:34:56\", in lower case", clip(m.MAC))
-	case m.UUID != "" && !shaped(m.UUID, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"):
+	case m.UUID != "" && !shaped(m.UUID, uuidShape):
 		return fmt.Errorf("uuid %+q: want it like \"4c4c4544-0042-3510-8050-b4c04f4d5931\", in lower case", clip(m.UUID))
 	case m.UUID != "" && (strings.Trim(digits, "0") == "" || strings.Trim(digits, "f") == ""):
 		return fmt.Errorf("uuid %q: stands for \"no uuid\", many machines have it", m.UUID)
@@ -180,6 +203,12 @@ func CheckMatch(m Match) error {
 	}
 	return nil
 }
+
+// Shapes of the names of a machine; x is a lower-case hexadecimal digit.
+const (
+	macShape  = "xx:xx:xx:xx:xx:xx"
+	uuidShape = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
+)
 
 // shaped tells whether s is like shape, where x stands for a lower-case
 // hexadecimal digit and everything else for itself.

@@ -111,7 +111,7 @@ func newLab(t *testing.T) *lab {
 	return &lab{
 		keys: trusttest.New(t, "demo", built),
 		manifest: manifest.Manifest{
-			Format: manifest.Format, Version: 12, Issued: built.Add(time.Minute), Expires: built.AddDate(1, 0, 0),
+			Format: manifest.Format, Epoch: 1, Version: 12, Issued: built.Add(time.Minute), Expires: built.AddDate(1, 0, 0),
 			Product: "demo", Arch: "amd64", Channel: "stable",
 			Entries: map[string]manifest.Entry{"installer": {Title: "Debian installer", Linux: &manifest.Linux{
 				Kernel:  object.OfBytes(kernel),
