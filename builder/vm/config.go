@@ -31,9 +31,11 @@ const (
 
 // Config describes a machine. Exactly one of Image, Netboot and Kernel is set.
 type Config struct {
-	// Image is a hybrid image, attached read-only on Bus (default CD).
-	Image string
-	Bus   Bus
+	// Image is a hybrid image, attached on Bus (default CD), read-only unless
+	// Writable says that the guest may change the file: a stick that remembers.
+	Image    string
+	Bus      Bus
+	Writable bool
 	// Netboot is a folder that is served by TFTP; Bootfile is the file in it
 	// that the first NIC's boot ROM (iPXE) asks for.
 	Netboot  string
@@ -44,7 +46,10 @@ type Config struct {
 	Cmdline string
 
 	Firmware Firmware // default BIOS
-	Memory   int      // in MiB; default 1024
+	// Vars is the file that keeps UEFI variables from one machine to the next;
+	// it is made where it is missing. Without it they end with the machine.
+	Vars   string
+	Memory int // in MiB; default 1024
 	// CPU is QEMU's model; the default has RDRAND, without which a guest waits
 	// for entropy.
 	CPU string
@@ -93,9 +98,15 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Bus != CD && c.Bus != USB {
 		return Config{}, fmt.Errorf("vm: bus %q: want %q or %q", c.Bus, CD, USB)
 	}
+	if c.Writable && (c.Image == "" || c.Bus != USB) {
+		return Config{}, fmt.Errorf("vm: only an image on bus %q can be writable", USB)
+	}
 	c.Firmware = cmp.Or(c.Firmware, BIOS)
 	if _, ok := flash[c.Firmware]; !ok {
 		return Config{}, fmt.Errorf("vm: firmware %q: want %q, %q or %q", c.Firmware, BIOS, UEFI, SecureBoot)
+	}
+	if c.Vars != "" && c.Firmware == BIOS {
+		return Config{}, fmt.Errorf("vm: firmware %q has no variables to keep in %q", BIOS, c.Vars)
 	}
 	c.Memory = cmp.Or(c.Memory, 1024)
 	c.CPU = cmp.Or(c.CPU, "Nehalem,+rdrand")
@@ -128,25 +139,40 @@ func (c Config) checkInstalled() error {
 	return nil
 }
 
-// vars returns the machine's own copy of the firmware's variables, in memory.
+// vars returns the machine's firmware variables: those that were kept, or else
+// a copy of the firmware's own, in memory where nothing is to be kept.
 func (c Config) vars() (*os.File, error) {
-	var data []byte
-	if from := flash[c.Firmware].vars; from != "" {
-		var err error
-		if data, err = os.ReadFile(from); err != nil {
-			return nil, err
-		}
-	}
-	fd, err := unix.MemfdCreate("vars", unix.MFD_CLOEXEC)
+	f, err := c.varsFile()
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), "vars")
+	if info, err := f.Stat(); err == nil && info.Size() > 0 {
+		return f, nil
+	}
+	var data []byte
+	if from := flash[c.Firmware].vars; from != "" {
+		if data, err = os.ReadFile(from); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
 	if _, err := f.Write(data); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// varsFile opens the file for the variables, which is empty where it is new.
+func (c Config) varsFile() (*os.File, error) {
+	if c.Vars != "" {
+		return os.OpenFile(c.Vars, os.O_RDWR|os.O_CREATE, 0o600)
+	}
+	fd, err := unix.MemfdCreate("vars", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "vars"), nil
 }
 
 // File descriptors that QEMU inherits, behind the three of every process.
@@ -190,7 +216,10 @@ func (c Config) args() []string {
 
 // sourceArgs attaches what is started.
 func (c Config) sourceArgs() []string {
-	drive := "if=none,id=boot,readonly=on,format=raw,file=" + quote(c.Image)
+	drive := "if=none,id=boot,format=raw,file=" + quote(c.Image)
+	if !c.Writable {
+		drive += ",readonly=on"
+	}
 	switch {
 	case c.Netboot != "":
 		return nil // the first NIC does it

@@ -9,8 +9,8 @@
 //	_, err = m.Expect(ctx, "Choose language")
 //
 // The package promises that no byte of the serial console is lost, that nothing
-// is written to the image or anywhere else, and that QEMU goes by Stop, with the
-// context, or when this process dies.
+// is written to the image or anywhere else unless the Config says so (Writable,
+// Vars), and that QEMU goes by Stop, with the context, or when this process dies.
 //
 // It needs QEMU and, for UEFI, OVMF, and says which Debian package is missing.
 // It does not emulate faithfully enough to stand for real hardware, and it does
