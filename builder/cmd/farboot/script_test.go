@@ -70,6 +70,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"fails":     cmdFails,
 		"interrupt": cmdInterrupt,
 		"mirror":    cmdMirror,
+		"tidy":      cmdTidy,
 		"serve":     cmdServe,
 		"shipped":   cmdShipped,
 		"edit":      cmdEdit,
@@ -106,6 +107,7 @@ func cmdFails(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("a failure that does not end in one error and at most one hint: %q", stderr)
 	}
 	w.wantSame(ts, before)
+	w.wantTidyCache(ts)
 }
 
 // wantStatus compares how a command ended: its exit status, or the signal.
@@ -125,7 +127,8 @@ func wantStatus(ts *testscript.TestScript, err error, want string) {
 
 // cmdInterrupt runs "interrupt SIGNAL STATUS COMMAND...": the command gets the
 // signal as soon as it asks for what "mirror hold" names, and must leave every
-// file of the project as it was.
+// file of the project as it was. Who is killed cannot tidy up: what that leaves
+// in the folder for temporary files and in the cache is the script's to judge.
 func cmdInterrupt(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg || len(args) < 3, "interrupt INT|TERM|KILL STATUS COMMAND...")
 	w := worldOf(ts)
@@ -144,9 +147,20 @@ func cmdInterrupt(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("it ended before it asked the mirror: %v\n%s", err, &stderr)
 	}
 	w.mirror.release()
+	if args[0] == "KILL" {
+		ts.Check(w.emptyTemp())
+	} else {
+		w.wantTidyCache(ts)
+	}
 	w.wantSame(ts, before)
 	_, err := io.Copy(ts.Stderr(), &stderr)
 	ts.Check(err)
+}
+
+// cmdTidy runs "tidy": the cache holds nothing that nobody would find again.
+func cmdTidy(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg || len(args) != 0, "tidy")
+	worldOf(ts).wantTidyCache(ts)
 }
 
 // cmdMirror changes the mirror: "mirror off" ends it, "mirror newer" publishes

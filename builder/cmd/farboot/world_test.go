@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -55,6 +56,12 @@ func newWorld(t testing.TB, project string, archive archive) *world {
 // close ends the mirror.
 func (w *world) close() { w.mirror.close() }
 
+// emptyTemp empties the folder for temporary files, as a reboot does.
+func (w *world) emptyTemp() error {
+	dir := w.env["TMPDIR"]
+	return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755))
+}
+
 // command returns a command that will run in the project.
 func (w *world) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
@@ -100,9 +107,8 @@ func (w *world) snapshot(t tester) map[string]string {
 // tomorrow.
 var cached = regexp.MustCompile(`/farboot(/(blobs|layers)(/[0-9a-f]{64}(\.part)?)?)?$`)
 
-// wantSame fails if anything in the project is not as it was, or if the cache
-// holds what nobody would find again. A lock may appear: it says what there was
-// to build from, whether or not it could be built.
+// wantSame fails if anything in the project is not as it was. A lock may appear:
+// it says what there was to build from, whether or not it could be built.
 func (w *world) wantSame(t tester, before map[string]string) {
 	after := w.snapshot(t)
 	maps.DeleteFunc(after, func(path, _ string) bool {
@@ -112,9 +118,13 @@ func (w *world) wantSame(t tester, before map[string]string) {
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Fatalf("the failure changed the project (-before +after):\n%s", diff)
 	}
+}
+
+// wantTidyCache fails if the cache holds what nobody would find again.
+func (w *world) wantTidyCache(t tester) {
 	err := filepath.WalkDir(filepath.Join(w.env["HOME"], ".cache", "farboot"), func(path string, _ fs.DirEntry, err error) error {
 		if err == nil && !cached.MatchString(path) {
-			return fmt.Errorf("the failure left %s", path)
+			return fmt.Errorf("the cache holds %s", path)
 		}
 		return err
 	})

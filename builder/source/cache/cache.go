@@ -16,11 +16,13 @@
 //
 //	blobs/<sha256>       content
 //	blobs/<sha256>.part  a download that was cut, or is under way
+//	blobs/layer-*.part   a layer that is being made; [Open] removes those of dead runs
 //	layers/<hash>        JSON: size and SHA-256 of the blob that a key stands for
 package cache
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -32,7 +34,6 @@ import (
 
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/strictjson"
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -79,7 +80,28 @@ func Open(dir string) (*Cache, error) {
 			return nil, err
 		}
 	}
-	return c, nil
+	return c, c.sweep()
+}
+
+// sweep removes the unfinished layers of runs that were killed. Whoever makes
+// one holds its lock, and the lock goes with the process.
+func (c *Cache) sweep() error {
+	parts, err := fs.Glob(os.DirFS(c.blobs), "layer-*.part")
+	if err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	for _, name := range parts {
+		part := filepath.Join(c.blobs, name)
+		f, err := os.Open(part)
+		if err != nil {
+			continue // finished meanwhile
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			os.Remove(part)
+		}
+		f.Close()
+	}
+	return nil
 }
 
 // checkOwn refuses a folder that another user owns or may write to.
@@ -210,7 +232,9 @@ func (c *Cache) Layer(key object.ID, write func(w io.Writer) error) (string, obj
 	}
 	data, err := json.Marshal(ref)
 	if err == nil {
-		err = renameio.WriteFile(note, data, 0o600)
+		// Not by rename: a note that was cut counts as none, and a run that is
+		// killed leaves no third kind of file.
+		err = os.WriteFile(note, data, 0o600)
 	}
 	if err != nil {
 		return "", object.Ref{}, fmt.Errorf("cache: %w", err)
@@ -221,7 +245,7 @@ func (c *Cache) Layer(key object.ID, write func(w io.Writer) error) (string, obj
 // add stores what write writes. Nothing is synced to the disk: should the power
 // fail, the hash will tell, and a layer is cheap to make again.
 func (c *Cache) add(write func(w io.Writer) error) (object.Ref, error) {
-	tmp, err := os.CreateTemp(c.blobs, "layer-*.part")
+	tmp, err := claim(context.Background(), filepath.Join(c.blobs, "layer-"+rand.Text()+".part"))
 	if err != nil {
 		return object.Ref{}, fmt.Errorf("cache: %w", err)
 	}

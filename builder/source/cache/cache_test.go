@@ -91,6 +91,30 @@ func wantFiles(t *testing.T, c *Cache, want int) {
 	}
 }
 
+// TestSweep: what a killed run left of a layer goes with the next Open; what a
+// run that lives is making stays.
+func TestSweep(t *testing.T) {
+	c := newCache(t)
+	dead := filepath.Join(c.blobs, "layer-DEAD.part")
+	if err := os.WriteFile(dead, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, ref, err := c.Layer(bodyRef.SHA256, func(w io.Writer) error {
+		if _, err := Open(filepath.Dir(c.blobs)); err != nil {
+			return err
+		}
+		_, err := w.Write(body)
+		return err
+	})
+	if err != nil || ref != bodyRef {
+		t.Errorf("Layer while another opens the cache: %v, %v", ref, err)
+	}
+	if _, err := os.Stat(dead); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the dead run's part: %v", err)
+	}
+	wantFiles(t, c, 1)
+}
+
 // TestCorruptBlob damages the file in every way that leaves a file. No damage
 // may be handed out, and each must heal.
 func TestCorruptBlob(t *testing.T) {
