@@ -29,7 +29,7 @@ func fuzzSite(f *testing.F) (store *Store, statement, data, sig []byte) {
 	}
 	role := Role{Keys: []Fingerprint{fingerprint(entity.PrimaryKey)}, Threshold: 1}
 	st := Statement{
-		Version: 1, Product: "demo", Issued: at, Expires: at.AddDate(1, 0, 0),
+		Version: 1, Epoch: 1, Product: "demo", Issued: at, Expires: at.AddDate(1, 0, 0),
 		Keys: []Key{{Fingerprint: role.Keys[0], Key: key.Bytes()}}, Roles: Roles{Root: role, Manifest: role},
 	}
 	if statement, err = EncodeStatement(st); err != nil {

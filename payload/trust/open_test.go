@@ -28,7 +28,7 @@ func roles(t testing.TB, root *trusttest.Key, threshold int, signers ...*trustte
 // statement lists root and the manifest keys, with thresholds of 1.
 func statement(t testing.TB, root *trusttest.Key, signers ...*trusttest.Key) trust.Statement {
 	t.Helper()
-	st := trust.Statement{Version: 1, Product: "demo", Issued: issued, Expires: issued.AddDate(1, 0, 0)}
+	st := trust.Statement{Version: 1, Epoch: 1, Product: "demo", Issued: issued, Expires: issued.AddDate(1, 0, 0)}
 	st.Keys = []trust.Key{root.Public(t)}
 	st.Roles.Root = trust.Role{Keys: []trust.Fingerprint{root.Fingerprint()}, Threshold: 1}
 	st.Roles.Manifest.Threshold = 1

@@ -134,8 +134,12 @@ func check(st Statement, role Role, p Purpose, data, raw []byte) (signature, Fin
 	if err := checkForm(sig, p); err != nil {
 		return signature{}, "", fmt.Errorf("%w, by key %s", err, sig.issuer())
 	}
-	if err := verify(entity, data, sig); err != nil {
+	maker, err := verify(entity, data, sig)
+	if err != nil {
 		return signature{}, "", fmt.Errorf("%w, by key %s", err, sig.issuer())
+	}
+	if err := st.Revoked.refuse(entity.PrimaryKey, maker); err != nil {
+		return signature{}, "", err
 	}
 	return sig, fingerprint(entity.PrimaryKey), nil
 }
@@ -171,6 +175,9 @@ func (st Statement) signer(role Role, sig signature) (*openpgp.Entity, error) {
 			return nil, fmt.Errorf("by key %s, which has another role", sig.issuer())
 		}
 		return entity, nil
+	}
+	if r, ok := st.Revoked.key(Fingerprint(sig.issuer())); ok {
+		return nil, r.refusal()
 	}
 	return nil, fmt.Errorf("by unknown key %s", sig.issuer())
 }
@@ -213,26 +220,30 @@ func checkForm(sig signature, p Purpose) error {
 }
 
 // verify checks sig over data, as of the signature's own date: the key must
-// have existed then, been valid and allowed to sign.
-func verify(entity *openpgp.Entity, data []byte, sig signature) error {
+// have existed then, been valid and allowed to sign. It returns the primary key
+// or the subkey that made it.
+func verify(entity *openpgp.Entity, data []byte, sig signature) (*packet.PublicKey, error) {
 	if sig.CreationTime.Before(entity.PrimaryKey.CreationTime) {
-		return errors.New("dated before its key was made")
+		return nil, errors.New("dated before its key was made")
 	}
 	md, err := openpgp.VerifyDetachedSignatureReader(openpgp.EntityList{entity},
 		bytes.NewReader(data), bytes.NewReader(sig.raw), policy(sig.CreationTime))
 	if err != nil {
-		return fmt.Errorf("unreadable: %w", err)
+		return nil, fmt.Errorf("unreadable: %w", err)
 	}
 	if _, err := io.Copy(io.Discard, md.UnverifiedBody); err != nil {
-		return fmt.Errorf("unreadable: %w", err)
+		return nil, fmt.Errorf("unreadable: %w", err)
 	}
 	if err := md.SignatureError; err != nil {
-		return explain(err)
+		return nil, explain(err)
 	}
 	if md.SignedBy == nil {
-		return errors.New("bad")
+		return nil, errors.New("bad")
 	}
-	return checkStrength(md.SignedBy.PublicKey)
+	if err := checkStrength(md.SignedBy.PublicKey); err != nil {
+		return nil, err
+	}
+	return md.SignedBy.PublicKey, nil
 }
 
 // explain words the library's finding for a console.

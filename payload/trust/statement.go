@@ -21,9 +21,14 @@ type Fingerprint string
 // [MaxStatementSize] bytes.
 type Statement struct {
 	Format int `json:"format"`
-	// Version counts up from 1. Version N+1 will be signed by the root keys of
-	// both N and N+1.
+	// Version counts up from 1. Version N+1 is signed by the root keys of both
+	// N and N+1; see [Store.Advance].
 	Version int64 `json:"version"`
+	// Epoch counts up from 1. Versions of manifests are compared within one
+	// epoch. It is raised when a manifest key is revoked, so that a version of
+	// 2^62 signed by its thief loses its meaning. From N to N+1 it stays or
+	// rises by 1.
+	Epoch int64 `json:"epoch"`
 	// Product is who or what the keys speak for; a manifest's must be equal.
 	Product string    `json:"product"`
 	Issued  time.Time `json:"issued"`
@@ -31,6 +36,8 @@ type Statement struct {
 	// Keys are all the keys that the roles name, each once.
 	Keys  []Key `json:"keys"`
 	Roles Roles `json:"roles"`
+	// Revoked is what must never be believed again. It only grows.
+	Revoked Revoked `json:"revoked,omitzero"`
 }
 
 // Key is one public key.
@@ -67,6 +74,7 @@ func EncodeStatement(st Statement) ([]byte, error) {
 	slices.SortFunc(st.Keys, func(a, b Key) int { return strings.Compare(string(a.Fingerprint), string(b.Fingerprint)) })
 	slices.Sort(st.Roles.Root.Keys)
 	slices.Sort(st.Roles.Manifest.Keys)
+	st.Revoked = st.Revoked.sorted()
 	if err := st.validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
@@ -100,11 +108,18 @@ func (st Statement) validate() error {
 		return fmt.Errorf("format %d, this program reads format %d", st.Format, Format)
 	case st.Version < 1:
 		return fmt.Errorf("version %d, want 1 or more", st.Version)
+	case st.Epoch < 1:
+		return fmt.Errorf("epoch %d, want 1 or more", st.Epoch)
 	case st.Product == "":
 		return fmt.Errorf("no product is named")
 	case st.Issued.IsZero() || !st.Issued.Before(st.Expires):
 		return fmt.Errorf("issued %s, expires %s: want a time of issue and a later one of expiry",
 			day(st.Issued), day(st.Expires))
+	case len(st.Keys) > MaxKeys:
+		return fmt.Errorf("%d keys, at most %d are read", len(st.Keys), MaxKeys)
+	}
+	if err := st.Revoked.validate(); err != nil {
+		return err
 	}
 	if err := st.validateKeys(); err != nil {
 		return err
@@ -123,7 +138,7 @@ func (st Statement) validate() error {
 	return nil
 }
 
-// validateKeys checks each key, and that no secret counts for two: neither one
+// validateKeys checks each key, that none is revoked, and that no secret counts for two: neither one
 // key listed twice, nor one subkey under two primaries, nor the same numbers
 // under another date.
 func (st Statement) validateKeys() error {
@@ -135,6 +150,9 @@ func (st Statement) validateKeys() error {
 		}
 		if err := checkKey(entity, st.Issued); err != nil {
 			return fmt.Errorf("key %s: %w", k.Fingerprint, err)
+		}
+		if err := st.Revoked.check(entity); err != nil {
+			return err
 		}
 		for _, m := range materials(entity) {
 			if first, taken := owner[m]; taken {
@@ -170,6 +188,8 @@ func (st Statement) clone() Statement {
 	}
 	st.Roles.Root.Keys = slices.Clone(st.Roles.Root.Keys)
 	st.Roles.Manifest.Keys = slices.Clone(st.Roles.Manifest.Keys)
+	st.Revoked.Keys = slices.Clone(st.Revoked.Keys)
+	st.Revoked.Objects = slices.Clone(st.Revoked.Objects)
 	return st
 }
 

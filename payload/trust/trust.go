@@ -54,6 +54,17 @@ const (
 	// MaxStatementSize bounds a trust statement, in bytes. One with ten gpg
 	// keys has about 10 KiB.
 	MaxStatementSize = 64 << 10
+	// MaxHops bounds how many statements one walk takes. Ten rotations a year
+	// for six years fit; what is more is an endless chain, or a medium that has
+	// to be built anew.
+	MaxHops = 64
+	// MaxKeys bounds the keys of a statement. 64 plain Ed25519 keys have 40 KiB;
+	// of RSA-4096 keys no more than 20 fit into [MaxStatementSize].
+	MaxKeys = 64
+	// MaxRevoked bounds the revoked keys of a statement, and the revoked objects
+	// once more. Both full, with short reasons, have 45 KiB, and leave room for
+	// ten keys.
+	MaxRevoked = 128
 )
 
 var (
@@ -63,6 +74,9 @@ var (
 	// ErrMalformed is wrapped by errors that say that a statement cannot be
 	// one, whoever signed it.
 	ErrMalformed = errors.New("malformed trust statement")
+	// ErrChain is wrapped by errors that say that a statement, well formed and
+	// perhaps well signed, does not follow from the one before it.
+	ErrChain = errors.New("broken trust chain")
 )
 
 // Purpose is what a signature was made for.
@@ -110,7 +124,7 @@ func (s *Store) Open(p Purpose, data, sigs []byte, now time.Time) (Verified, err
 	if err != nil {
 		return Verified{}, err
 	}
-	v := Verified{purpose: p, data: data}
+	v := Verified{purpose: p, data: data, statement: s.statement.Version}
 	for fpr, sig := range counted {
 		v.signers = append(v.signers, fpr)
 		if v.signedAt.IsZero() || sig.made().Before(v.signedAt) {
@@ -127,11 +141,12 @@ func (s *Store) Open(p Purpose, data, sigs []byte, now time.Time) (Verified, err
 // Verified is a file's bytes that enough keys vouch for. The zero Verified
 // holds nothing and has no purpose.
 type Verified struct {
-	purpose  Purpose
-	data     []byte
-	signers  []Fingerprint
-	signedAt time.Time
-	doubts   []string
+	purpose   Purpose
+	data      []byte
+	statement int64
+	signers   []Fingerprint
+	signedAt  time.Time
+	doubts    []string
 }
 
 // Purpose returns what the bytes were signed for. Decoders compare it.
@@ -139,6 +154,10 @@ func (v Verified) Purpose() Purpose { return v.purpose }
 
 // Bytes returns a copy of exactly the bytes that were signed.
 func (v Verified) Bytes() []byte { return bytes.Clone(v.data) }
+
+// Statement returns the version of the trust statement whose keys vouch for the
+// bytes.
+func (v Verified) Statement() int64 { return v.statement }
 
 // Signers returns the primary keys whose signatures count, sorted.
 func (v Verified) Signers() []Fingerprint { return slices.Clone(v.signers) }

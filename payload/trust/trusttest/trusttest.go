@@ -33,7 +33,7 @@ func New(t testing.TB, product string, at time.Time) *Site {
 	s := &Site{Root: NewKey(t, "root", at), Manifest: NewKey(t, "manifest", at)}
 	var err error
 	s.Statement, err = trust.EncodeStatement(trust.Statement{
-		Version: 1, Product: product, Issued: at, Expires: at.AddDate(1, 0, 0),
+		Version: 1, Epoch: 1, Product: product, Issued: at, Expires: at.AddDate(1, 0, 0),
 		Keys: []trust.Key{s.Root.Public(t), s.Manifest.Public(t)},
 		Roles: trust.Roles{
 			Root:     trust.Role{Keys: []trust.Fingerprint{s.Root.Fingerprint()}, Threshold: 1},
