@@ -184,7 +184,7 @@ func (o InitOptions) lock(entity *openpgp.Entity, role string, config *packet.Co
 // statement returns trust statement 1, signed and anchored once for proof.
 func (o InitOptions) statement(root, signer secretKey) (Document, error) {
 	data, err := trust.EncodeStatement(trust.Statement{
-		Version: 1, Product: o.Product, Issued: o.Now, Expires: o.Now.AddDate(statementYears, 0, 0),
+		Version: 1, Epoch: 1, Product: o.Product, Issued: o.Now, Expires: o.Now.AddDate(statementYears, 0, 0),
 		Keys: []trust.Key{root.public, signer.public},
 		Roles: trust.Roles{
 			Root:     trust.Role{Keys: []trust.Fingerprint{root.public.Fingerprint}, Threshold: 1},
