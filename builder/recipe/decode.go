@@ -101,6 +101,8 @@ func (d *decoder) value(n *yaml.Node, field string, v reflect.Value) error {
 		return d.text(n, field, v)
 	case reflect.Int:
 		return d.number(n, field, v)
+	case reflect.Bool:
+		return d.boolean(n, field, v)
 	}
 	panic("recipe: type " + v.Type().String() + " has no YAML form")
 }
@@ -192,6 +194,15 @@ func (d *decoder) number(n *yaml.Node, field string, v reflect.Value) error {
 		return d.fail(n, field, "", "want a plain number, have %s", describe(n))
 	}
 	v.SetInt(int64(i))
+	return nil
+}
+
+// boolean decodes true or false, in no other spelling.
+func (d *decoder) boolean(n *yaml.Node, field string, v reflect.Value) error {
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" || n.Value != "true" && n.Value != "false" {
+		return d.fail(n, field, "", "want true or false, have %s", describe(n))
+	}
+	v.SetBool(n.Value == "true")
 	return nil
 }
 

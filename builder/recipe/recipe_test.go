@@ -134,6 +134,9 @@ func TestRefusals(t *testing.T) {
 		{"entry twice", site, "default: [installer]", "default: [installer, installer]", `stands twice`, ``},
 		{"empty match", site, `{mac: "52-54-00-AB-34-56"}`, `{}`, `machines[0].match: want at least one`, ``},
 		{"bad mac", site, `52-54-00-AB-34-56`, `52-54-00`, `machines[0].match: mac`, ``},
+		{"yes for true", site, "product: demo", "product: demo\ndocuments: yes", `documents: want true or false, have "yes"`, ``},
+		{"two machines, one document", site, "machines:\n", "documents: true\nmachines:\n  - {match: {mac: \"52:54:00:ab:34:56\", serial: \"\"}, boot: [installer]}\n",
+			`machines[1].match: has the same document as machines[0]`, `the first of uuid, serial and mac`},
 		{"open quote in a command line", site, "priority=low", `pri"ority`, `a double quote is not closed`, ``},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -104,6 +104,9 @@ type Site struct {
 	ValidDays *int             `yaml:"valid_days" json:"valid_days,omitzero"`
 	Entries   map[string]Entry `yaml:"entries" json:"entries"`
 	Machines  []Machine        `yaml:"machines" json:"machines,omitzero"`
+	// Documents publishes one signed document for each machine, for fleets that
+	// do not fit into one manifest. Default false.
+	Documents bool `yaml:"documents" json:"documents,omitzero"`
 	// Default lists the entries for machines that nothing matches, in order.
 	Default []string `yaml:"default" json:"default,omitzero"`
 }

@@ -157,6 +157,9 @@ func (v *validator) site(s *Site) {
 	for i := range s.Machines {
 		v.machine(fmt.Sprintf("machines[%d]", i), &s.Machines[i], s)
 	}
+	if s.Documents {
+		v.documents(s.Machines)
+	}
 	v.boot("default", s.Default, s)
 	if len(s.Machines) == 0 && len(s.Default) == 0 {
 		v.fail("default", `add "default: [ENTRY]"`, "no machine would boot anything")
@@ -173,6 +176,19 @@ func (v *validator) machine(at string, m *Machine, s *Site) {
 		v.fail(at+".boot", "", "the machine boots nothing")
 	}
 	v.boot(at+".boot", m.Boot, s)
+}
+
+// documents checks that no two machines share a document, and so its name.
+func (v *validator) documents(machines []Machine) {
+	first := map[string]int{}
+	for i, m := range machines {
+		id := manifest.DocumentID(manifest.Match(m.Match))
+		if other, taken := first[id]; taken {
+			v.fail(fmt.Sprintf("machines[%d].match", i), "a machine's document is named by the first of uuid, serial and mac",
+				"has the same document as machines[%d]", other)
+		}
+		first[id] = i
+	}
 }
 
 // boot validates a list of entries to boot.
