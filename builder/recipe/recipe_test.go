@@ -184,7 +184,7 @@ func TestBombs(t *testing.T) {
 	if err := os.WriteFile(big, make([]byte, recipe.MaxSize+1), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := recipe.Load(big); err == nil || !strings.Contains(err.Error(), "at most 65536 bytes") {
+	if _, err := recipe.Load(big); err == nil || !strings.Contains(err.Error(), "at most 2097152 bytes") {
 		t.Errorf("Load = %v", err)
 	}
 }
