@@ -84,7 +84,7 @@ func FuzzAnswer(f *testing.F) {
 				}()
 				return client, nil
 			}
-			c := New(DefaultLimits(), func(t *http.Transport) { t.DialContext = dial })
+			c := New(DefaultLimits(), func(c *config) { c.dial = dial })
 			defer c.Close()
 			dst := make(file, len(body))
 			err := c.Object(t.Context(), []string{"http://a/o"}, object.OfBytes([]byte(body)), dst, nil)

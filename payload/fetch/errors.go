@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"strings"
@@ -43,11 +44,12 @@ func (e *StatusError) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("server answers %d %s", e.Code, http.StatusText(e.Code)))
 }
 
-// Is tells the class. Object stores answer 403 for what they do not have.
+// Is tells the class. Object stores answer 403 for what they do not have, which
+// is fs.ErrNotExist, too.
 func (e *StatusError) Is(class error) bool {
 	switch {
 	case e.Code == 403 || e.Code == 404 || e.Code == 410:
-		return class == ErrNotFound
+		return class == ErrNotFound || class == fs.ErrNotExist
 	case e.Code == 408 || e.Code == 429 || e.Code >= 500:
 		return class == ErrUnreachable
 	}
@@ -130,7 +132,7 @@ func classify(err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
-	if errors.Is(err, ErrRefused) {
+	if _, ok := errors.AsType[*StatusError](err); ok || errors.Is(err, ErrRefused) {
 		return err
 	}
 	if bad, ok := errors.AsType[x509.CertificateInvalidError](err); ok && bad.Reason == x509.Expired {

@@ -17,8 +17,6 @@ package fetch
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -36,44 +34,25 @@ const userAgent = "farboot/1"
 type Client struct {
 	limits Limits
 	http   *http.Client
+	date   func(*http.Response) // told of every answer, or nil
 }
 
 // New returns a Client. Without options it uses no proxy, the system's root
-// certificates and the system's clock.
+// certificates and the system's clock. The options may come in any order.
 func New(l Limits, options ...Option) *Client {
-	http1 := new(http.Protocols)
-	http1.SetHTTP1(true)
-	t := &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: l.Connect}).DialContext,
-		TLSClientConfig:        &tls.Config{},
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: l.HeaderBytes,
-		MaxIdleConnsPerHost:    l.IdleConns,
-		IdleConnTimeout:        l.IdleTime,
-		Protocols:              http1,
-	}
+	cfg := config{limits: l, dial: (&net.Dialer{Timeout: l.Connect}).DialContext}
 	for _, set := range options {
-		set(t)
+		set(&cfg)
 	}
-	return &Client{limits: l, http: &http.Client{Transport: t, CheckRedirect: l.checkRedirect}}
+	c := &Client{limits: l, http: &http.Client{Transport: cfg.transport(), CheckRedirect: l.checkRedirect}}
+	if cfg.onDate != nil {
+		c.date = cfg.date
+	}
+	return c
 }
 
 // Close ends the connections that are kept open between requests.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
-
-// Option changes how a Client reaches servers.
-type Option func(*http.Transport)
-
-// Proxy takes the proxy that the environment names (HTTPS_PROXY and so on). It
-// is for the builder: a machine that boots has no environment to trust.
-func Proxy() Option {
-	return func(t *http.Transport) { t.Proxy = http.ProxyFromEnvironment }
-}
-
-// Roots replaces the system's root certificates.
-func Roots(pool *x509.CertPool) Option {
-	return func(t *http.Transport) { t.TLSClientConfig.RootCAs = pool }
-}
 
 // Document fetches a small file of unknown size, of at most max bytes. A larger
 // one fails with [ErrTooLarge], a web page with [ErrCorrupt]. What was cut may

@@ -101,7 +101,7 @@ func (n *network) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 
 // client returns a client on the network, with the default limits.
 func (n *network) client(options ...Option) *Client {
-	options = append(options, func(t *http.Transport) { t.DialContext = n.dial })
+	options = append(options, func(c *config) { c.dial = n.dial })
 	c := New(DefaultLimits(), options...)
 	n.done = append(n.done, c.Close)
 	return c

@@ -32,6 +32,9 @@ func (c *Client) get(ctx context.Context, rawURL string, header http.Header, tak
 		return classify(orCause(ctx, err))
 	}
 	defer resp.Body.Close()
+	if c.date != nil {
+		c.date(resp)
+	}
 	resp.Body = &paced{ReadCloser: resp.Body, limits: c.limits, ctx: ctx, cancel: cancel}
 	return take(resp)
 }
