@@ -53,6 +53,19 @@ func (f Floor) Raise(g Floor) Floor {
 	return f
 }
 
+// Equal tells whether both are the same floor.
+func (f Floor) Equal(g Floor) bool {
+	same := f.Issued.Equal(g.Issued)
+	f.Issued, g.Issued = time.Time{}, time.Time{}
+	return same && f == g
+}
+
+// String names the floor in messages: "statement 2, manifest 1.14", which is
+// epoch and version.
+func (f Floor) String() string {
+	return fmt.Sprintf("statement %d, manifest %d.%d", f.Statement, f.Epoch, f.Version)
+}
+
 // Check tells what no Floor can be: below zero, a manifest without epoch,
 // version or hash, or a date outside of 2000 to 2199.
 func (f Floor) Check() error {

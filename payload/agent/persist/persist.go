@@ -1,0 +1,156 @@
+// Package persist finds the places on a machine where its memory
+// (payload/state) outlives a reboot: a firmware variable, and the partition that
+// every stick of farboot has for it.
+//
+// The calls, in order: [Mount], [Open], and then [Places.Load] before something
+// is judged and [Places.Save] after it was believed. A place may be missing,
+// read-only, damaged, slow or late; none of that keeps a machine from booting.
+// A machine without any place starts from what the medium knows.
+//
+// Every write is read back, and nothing is written that is there already: flash
+// and NVRAM wear out. Nothing else on a disk is read or written.
+package persist
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/farboot/farboot/payload/state"
+)
+
+const (
+	// patience is how long one place may take for one Load or Save. A dying
+	// stick answers after 30 s or never.
+	patience = 10 * time.Second
+	// probing is how long the first Load waits for sticks that are there but
+	// not probed yet: usb-storage alone lets 1 s pass, and drivers are looked
+	// for twice a second.
+	probing = 5 * time.Second
+)
+
+// Config says where to look for what.
+type Config struct {
+	// Sys and Dev are where sysfs and devtmpfs are mounted.
+	Sys, Dev string
+	// Build is the medium's build id, by which its partition is recognised.
+	Build string
+	// Product and Channel tell whose state is meant. That of others counts as
+	// none.
+	Product, Channel string
+	// Log prints one line.
+	Log func(format string, args ...any)
+}
+
+// Places are all places of one machine. They are looked for anew with each call,
+// since sticks come and go. Places are for one goroutine.
+type Places struct {
+	Config
+	// lost are places that once took too long. Something may still be busy there.
+	lost map[string]bool
+	// probed is set once the sticks of the start were waited for.
+	probed bool
+}
+
+// place is where one state lies.
+type place interface {
+	// String names the place on the screen.
+	String() string
+	// load returns what lies there; state.ErrNone says that nothing does.
+	load() (state.State, error)
+	// save writes s if it differs, and refuses to let the place's own state fall.
+	save(s state.State) error
+}
+
+// Open returns the places of this machine. It touches none of them yet.
+func Open(c Config) *Places { return &Places{Config: c, lost: map[string]bool{}} }
+
+// Load returns the machine's state: for everything the highest that any place
+// remembers. What is wrong with a place is logged and counts as nothing. The
+// first Load waits up to 5 s for USB storage that is there and not ready.
+func (p *Places) Load() state.State {
+	if !p.probed {
+		p.probed = true
+		p.settle(probing)
+	}
+	merged := state.State{Format: state.Format, Product: p.Product, Channel: p.Channel}
+	for _, at := range p.places() {
+		s, err := within(p, at, at.load)
+		switch {
+		case errors.Is(err, state.ErrNone):
+		case err != nil:
+			p.Log("memory: %v; it counts as none", err)
+		case !s.Of(p.Product, p.Channel):
+			p.Log("memory: %s: is product %q, channel %q; it counts as none", at, s.Product, s.Channel)
+		default:
+			merged = merged.Raise(s)
+		}
+	}
+	return merged
+}
+
+// Save brings every place that is there to s. An error that wraps
+// [state.ErrLower] says that a place, perhaps one that came late, remembers
+// more than s: what led to s has to be judged again, after a [Places.Load]. Any
+// other tells which places were not written, which is no reason not to boot.
+func (p *Places) Save(s state.State) error {
+	if !s.Of(p.Product, p.Channel) {
+		return fmt.Errorf("memory: state of product %q, channel %q on a medium of %q, %q", s.Product, s.Channel, p.Product, p.Channel)
+	}
+	var faults []error
+	for _, at := range p.places() {
+		_, err := within(p, at, func() (struct{}, error) { return struct{}{}, at.save(s) })
+		if err != nil {
+			faults = append(faults, fmt.Errorf("memory: %w", err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Names lists the places that are there, for the screen.
+func (p *Places) Names() []string {
+	var names []string
+	for _, at := range p.places() {
+		names = append(names, at.String())
+	}
+	return names
+}
+
+// places lists what can be written now and answered so far.
+func (p *Places) places() []place {
+	var found []place
+	if v, ok := findVariable(p.Sys); ok && !p.lost[v.String()] {
+		found = append(found, v)
+	}
+	for _, s := range findSticks(p.Sys, p.Dev, p.Build) {
+		if !p.lost[s.String()] {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// within calls f, which belongs to a place, and gives the place up if that takes
+// too long. The error names the place.
+func within[T any](p *Places, at place, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	var r result
+	select {
+	case r = <-done:
+	case <-time.After(patience):
+		p.lost[at.String()] = true
+		r.err = fmt.Errorf("no answer after %.0f s, it is left alone from now on", patience.Seconds())
+	}
+	if r.err != nil {
+		r.err = fmt.Errorf("%s: %w", at, r.err)
+	}
+	return r.value, r.err
+}
