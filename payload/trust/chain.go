@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/farboot/farboot/payload/object"
 )
 
 // Advance returns the Store of the statement that follows s, version N+1 after
-// version N, by the rules of TUF 1.0.34, section 5.3:
+// version N, by the rules of the TUF specification, section 5.3:
 //
 //   - it is signed by a threshold of N's root keys, so that it comes from who
 //     was trusted before, and by a threshold of its own, so that nobody is made
@@ -34,7 +35,7 @@ func (s *Store) Advance(statement, sigs []byte) (*Store, error) {
 	if next.Version != due {
 		return nil, fmt.Errorf("trust statement %d: %w: it has version %d", due, ErrChain, next.Version)
 	}
-	now.Revoked = next.Revoked
+	now.Revoked.Keys = slices.Concat(now.Revoked.Keys, next.Revoked.Keys)
 	if _, err := tally(now, PurposeStatement, statement, sigs); err != nil {
 		return nil, fmt.Errorf("trust statement %d, by the keys of %d: %w", due, now.Version, err)
 	}

@@ -29,7 +29,7 @@ type Revoked struct {
 type RevokedKey struct {
 	// Fingerprint is that of a primary key, or of one signing subkey.
 	Fingerprint Fingerprint `json:"fingerprint"`
-	// Reason is for people: 1 to 80 printable ASCII characters.
+	// Reason is shown to people: 1 to 80 printable ASCII characters.
 	Reason string `json:"reason"`
 	// Since is for people, too: signatures of any date are refused.
 	Since time.Time `json:"since"`
@@ -39,7 +39,7 @@ type RevokedKey struct {
 // kernel with a hole, say.
 type RevokedObject struct {
 	SHA256 object.ID `json:"sha256"`
-	// Reason is for people: 1 to 80 printable ASCII characters.
+	// Reason is shown to people: 1 to 80 printable ASCII characters.
 	Reason string    `json:"reason"`
 	Since  time.Time `json:"since"`
 }
@@ -108,9 +108,9 @@ func (r Revoked) refuse(keys ...*packet.PublicKey) error {
 	return nil
 }
 
-// refusal words the error for a key that is revoked.
+// refusal words the error for a signature by the key, or for its being listed.
 func (k RevokedKey) refusal() error {
-	return fmt.Errorf("by key %s, revoked since %s (%s)", k.Fingerprint, day(k.Since), k.Reason)
+	return fmt.Errorf("key %s has been revoked since %s (%s)", k.Fingerprint, day(k.Since), k.Reason)
 }
 
 // key finds the revocation of a key.

@@ -1,38 +1,3 @@
-// Package trust decides which bytes from a site may be believed.
-//
-// There are two kinds of key and two kinds of signed file. Root keys sign
-// trust statements; a statement holds the public keys and says which of them
-// are root keys, which sign manifests, and how many of them must agree. A
-// medium carries one statement, and [Anchor] turns it into a [Store].
-// [Store.Open] is the only way in for everything else: it takes a file's bytes
-// and those of the signature file beside it and returns a [Verified], which
-// nothing outside this package can make. Decoders accept only that type.
-//
-// A signature file holds one or more binary OpenPGP v4 signatures (RFC 9580,
-// section 10.4, "detached"), one after the other, in any order, as
-// "gpg --detach-sign" writes them. A signature counts if it
-//
-//   - is made by a key of the right role, or by a signing subkey of one,
-//   - is of type binary, over exactly the given bytes,
-//   - uses Ed25519 or RSA with 3072 bits or more, and SHA-256 or SHA-512,
-//   - carries its purpose in the notation [Notation], in the hashed part,
-//   - and was made while the key was valid, by the signature's own date.
-//
-// Every primary key counts once. A signature that does not count does no harm,
-// so that files signed by old and new keys can be read by everyone.
-//
-// # Clocks
-//
-// A machine that boots has no clock that anyone vouches for; a dead battery
-// says 1970. So nothing is refused because of the time of day: keys are judged
-// as of the signature's own date, and what a right clock would object to
-// (expired key, expired statement, signature from the future) is reported by
-// [Verified.Doubts]. A thief of an expired or superseded key can therefore
-// backdate; keys that got lost are revoked as compromised, which is fatal at
-// any clock, or left out of the next statement.
-//
-// This package does not fetch, does not compare versions and does not know what
-// the bytes mean.
 package trust
 
 import (
@@ -58,12 +23,12 @@ const (
 	// for six years fit; what is more is an endless chain, or a medium that has
 	// to be built anew.
 	MaxHops = 64
-	// MaxKeys bounds the keys of a statement. 64 plain Ed25519 keys have 40 KiB;
-	// of RSA-4096 keys no more than 20 fit into [MaxStatementSize].
+	// MaxKeys bounds the keys of a statement. 64 plain Ed25519 keys have 36 KiB;
+	// of RSA-4096 keys with a subkey, about 20 fit into [MaxStatementSize].
 	MaxKeys = 64
 	// MaxRevoked bounds the revoked keys of a statement, and the revoked objects
-	// once more. Both full, with short reasons, have 45 KiB, and leave room for
-	// ten keys.
+	// once more. Both full, with short reasons, have 44 KiB, and leave room for
+	// more than ten Ed25519 keys.
 	MaxRevoked = 128
 )
 

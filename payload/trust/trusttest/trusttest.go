@@ -1,8 +1,9 @@
 // Package trusttest makes keys, statements and signatures for tests. Keys are
 // made anew in each run; none is ever written to disk.
 //
-// Most tests want [New] and [Site.Sign]; those about trust itself use [NewKey]
-// and change one thing.
+// Most tests want [New] and [Site.Sign]. Those about rotation and theft want a
+// [Sim], which has a whole chain of statements, and those about one signature
+// use [NewKey] and change one thing.
 package trusttest
 
 import (
