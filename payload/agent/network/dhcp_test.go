@@ -82,7 +82,7 @@ func friendly(t *testing.T, request *dhcpv4.DHCPv4) [][]byte {
 func TestExchange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWire(func(r *dhcpv4.DHCPv4) [][]byte { return friendly(t, r) })
-		l, err := exchange(t.Context(), w, mac)
+		l, err := exchange(t.Context(), w, mac, Lease{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +102,7 @@ func TestExchangeAmongRogues(t *testing.T) {
 			rogue := [][]byte{nil, {}, []byte("garbage"), r.ToBytes(), reply(t, &foreign, dhcpv4.MessageTypeAck), nil}
 			return append(rogue, friendly(t, r)...)
 		})
-		if l, err := exchange(t.Context(), w, mac); err != nil || l.Address.String() != "10.0.2.15/24" {
+		if l, err := exchange(t.Context(), w, mac, Lease{}); err != nil || l.Addresses[0].String() != "10.0.2.15/24" {
 			t.Errorf("lease %s, %v", l, err)
 		}
 	})
@@ -113,7 +113,7 @@ func TestExchangeSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		w := newWire(func(*dhcpv4.DHCPv4) [][]byte { return nil })
-		if _, err := exchange(t.Context(), w, mac); !errors.Is(err, errSilence) {
+		if _, err := exchange(t.Context(), w, mac, Lease{}); !errors.Is(err, errSilence) {
 			t.Errorf("error %v, want %v", err, errSilence)
 		}
 		var after []time.Duration
@@ -143,7 +143,7 @@ func TestExchangeRefusals(t *testing.T) {
 			}
 			return [][]byte{reply(t, r, dhcpv4.MessageTypeNak, dhcpv4.OptMessage("no\x1b[2J room"))}
 		})
-		_, err := exchange(t.Context(), w, mac)
+		_, err := exchange(t.Context(), w, mac, Lease{})
 		if err == nil || !strings.Contains(err.Error(), `"no\x1b[2J room"`) {
 			t.Errorf("a NAK became %v, want its message quoted", err)
 		}
@@ -152,13 +152,13 @@ func TestExchangeRefusals(t *testing.T) {
 			copy(packet[16:20], []byte{127, 0, 0, 1}) // yiaddr
 			return [][]byte{packet}
 		})
-		if l, err := exchange(t.Context(), w, mac); err == nil {
+		if l, err := exchange(t.Context(), w, mac, Lease{}); err == nil {
 			t.Errorf("an offer of 127.0.0.1 became %s", l)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
 		w = newWire(func(*dhcpv4.DHCPv4) [][]byte { return nil })
-		if _, err := exchange(ctx, w, mac); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := exchange(ctx, w, mac, Lease{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v, want the context's", err)
 		}
 	})

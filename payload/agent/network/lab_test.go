@@ -10,17 +10,25 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/farboot/farboot/payload/netconf"
 )
 
 // lab is a machine with made-up cards.
 type lab struct {
 	mu      sync.Mutex
 	sysfs   fstest.MapFS
-	answers map[string]func(ctx context.Context) (Lease, error) // by card
-	applied []string
+	answers map[string]func(ctx context.Context) (Lease, error) // of DHCP, by interface
+	routers map[string]func(ctx context.Context) (Lease, error) // for IPv6
+	applied []string                                            // interfaces
+	given   []string                                            // leases
+	made    []string
+	removed []string
+	dns     []string
 	cleared []string
 	down    []string
 	applies error
+	settles error
 	routes  func(Route) error
 	up      func(nic string)
 	lines   []string
@@ -67,41 +75,82 @@ func (l *lab) note(list *[]string) func(nic string) error {
 }
 
 // open opens the lab's network.
-func (l *lab) open(t *testing.T) *Network {
-	n := open(t.Context(), l, DefaultLimits(), l.log, kernel{
+func (l *lab) open(t *testing.T, networks ...netconf.Network) *Network {
+	return open(t.Context(), l, DefaultLimits(), l.log, kernel{
 		up: func(nic string) error {
 			if l.up != nil && nic != "lo" {
 				l.up(nic)
 			}
 			return nil
 		},
-		down: l.note(&l.down), clear: l.note(&l.cleared),
-		apply: func(nic string, _ Lease) error {
+		down:   l.note(&l.down),
+		remove: l.note(&l.removed),
+		clear: func(nic string, f family) error {
+			if f == ipv6 {
+				return nil // each is cleared of both
+			}
+			return l.note(&l.cleared)(nic)
+		},
+		apply: func(nic string, lease Lease) error {
 			l.note(&l.applied)(nic)
+			l.note(&l.given)(lease.String())
 			return l.applies
 		},
-		route: func(_ string, r Route) error { return l.routes(r) },
-		dhcp: func(ctx context.Context, nic string, _ net.HardwareAddr) (Lease, error) {
+		settle: func(ctx context.Context, nic string) error {
+			pause(ctx, time.Second)
+			return l.settles
+		},
+		route: func(_ string, r Route) error {
+			if l.routes == nil {
+				return nil
+			}
+			return l.routes(r)
+		},
+		join: func(bond, mode, card string) error {
+			l.set("class/net/"+bond+"/carrier", "1")
+			return l.note(&l.made)(bond + " " + mode + " " + card)
+		},
+		vlan: func(card string, id, mtu int) error {
+			l.set("class/net/"+vlanName(card, id)+"/carrier", "1")
+			return l.note(&l.made)(fmt.Sprintf("%s vlan %d mtu %d", card, id, mtu))
+		},
+		mtu: func(nic string, mtu int) error { return l.note(&l.made)(fmt.Sprintf("%s mtu %d", nic, mtu)) },
+		dhcp: func(ctx context.Context, nic string, _ net.HardwareAddr, held Lease) (Lease, error) {
 			l.mu.Lock()
 			answer := l.answers[nic]
 			l.mu.Unlock()
+			if answer == nil {
+				return silent(ctx)
+			}
 			return answer(ctx)
 		},
-		resolv: func(Lease) error { return nil },
-	})
-	return n
+		auto: func(ctx context.Context, nic string, _ net.HardwareAddr, held Lease) (Lease, error) {
+			l.mu.Lock()
+			answer := l.routers[nic]
+			l.mu.Unlock()
+			if answer == nil {
+				pause(ctx, 15*time.Second)
+				return Lease{}, errNoRouter
+			}
+			return answer(ctx)
+		},
+		resolv: func(_ string, dns []netip.Addr) error { return l.note(&l.dns)(fmt.Sprint(dns)) },
+	}, networks...)
 }
 
 // newLab returns a machine without cards.
 func newLab() *lab {
-	return &lab{sysfs: fstest.MapFS{}, answers: map[string]func(context.Context) (Lease, error){}}
+	return &lab{
+		sysfs:   fstest.MapFS{},
+		answers: map[string]func(context.Context) (Lease, error){}, routers: map[string]func(context.Context) (Lease, error){},
+	}
 }
 
 // after is a DHCP server that answers with addr after d.
 func after(d time.Duration, addr string) func(context.Context) (Lease, error) {
 	return func(ctx context.Context) (Lease, error) {
 		pause(ctx, d)
-		return Lease{Address: netip.MustParsePrefix(addr)}, ctx.Err()
+		return Lease{Addresses: []netip.Prefix{netip.MustParsePrefix(addr)}}, ctx.Err()
 	}
 }
 

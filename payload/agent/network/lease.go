@@ -1,17 +1,21 @@
 package network
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/farboot/farboot/payload/netconf"
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"github.com/insomniacslk/dhcp/dhcpv6"
 )
 
-// The bounds of what a DHCP server may set. Whoever can send a broadcast can be
+// The bounds of what a DHCP server or a router may set. Whoever can send a broadcast can be
 // the server, so nothing is taken beyond what reaching the site needs: no boot
 // file, no command line, no time, no host name.
 const (
@@ -28,16 +32,21 @@ const (
 	// less would have a card that waits ask all the time.
 	minTime = 30 * time.Second
 	// maxDNS is how many servers Go's resolver reads from resolv.conf.
-	maxDNS = 3
+	maxDNS = netconf.MaxDNS
 )
 
-// Lease is what was taken of a DHCP server's answer.
+// Lease is what was taken of an answer, or of several: a DHCP server's, a
+// router's, or the settings' own.
 type Lease struct {
-	Address netip.Prefix
-	Routes  []Route // the default route among them
-	DNS     []netip.Addr
-	MTU     int           // 0: leave as it is
-	Time    time.Duration // how long it lasts; 0: the server does not say
+	Addresses []netip.Prefix
+	Routes    []Route // the default routes among them
+	DNS       []netip.Addr
+	MTU       int           // 0: leave as it is
+	Proxy     string        // the settings' HTTP proxy, "" for none
+	Time      time.Duration // how long it lasts; 0: the server does not say
+
+	ack   *nclient4.Lease // for the renewal
+	reply *dhcpv6.Message
 }
 
 // Route is one way out. A zero Gateway means that Destination is on the link.
@@ -50,7 +59,9 @@ type Route struct {
 // "10.0.2.15/24 via 10.0.2.2, dns 10.0.2.3".
 func (l Lease) String() string {
 	var b strings.Builder
-	b.WriteString(l.Address.String())
+	for i, a := range l.Addresses {
+		b.WriteString([]string{"", " "}[min(i, 1)] + a.String())
+	}
 	for _, r := range l.Routes {
 		if r.Destination.Bits() == 0 {
 			fmt.Fprintf(&b, " via %s", r.Gateway)
@@ -60,6 +71,50 @@ func (l Lease) String() string {
 		b.WriteString([]string{", dns ", " "}[min(i, 1)] + dns.String())
 	}
 	return b.String()
+}
+
+// Gateway returns the default route's; the zero Addr is none.
+func (l Lease) Gateway() netip.Addr {
+	for _, r := range l.Routes {
+		if r.Destination.Bits() == 0 {
+			return r.Gateway
+		}
+	}
+	return netip.Addr{}
+}
+
+// same tells whether two leases configure a card alike.
+func (l Lease) same(o Lease) bool {
+	return slices.Equal(l.Addresses, o.Addresses) && slices.Equal(l.Routes, o.Routes) &&
+		slices.Equal(l.DNS, o.DNS) && l.MTU == o.MTU
+}
+
+// merge makes one lease of all families'.
+func merge(leases [families]Lease) Lease {
+	all := Lease{DNS: servers(leases)}
+	for _, l := range leases {
+		all.Addresses = append(all.Addresses, l.Addresses...)
+		all.Routes = append(all.Routes, l.Routes...)
+		all.MTU, all.Proxy, all.Time = max(all.MTU, l.MTU), cmp.Or(all.Proxy, l.Proxy), max(all.Time, l.Time)
+	}
+	return all
+}
+
+// staticLease returns what the settings say for one family.
+func staticLease(conf netconf.Network, v6 bool) Lease {
+	l := Lease{Addresses: conf.Static(v6)}
+	if gateway := conf.Gateway(v6); gateway.IsValid() {
+		l.Routes = []Route{{Destination: netip.PrefixFrom(unspecified(v6), 0), Gateway: gateway}}
+	}
+	return l
+}
+
+// unspecified returns the family's address of all zeros.
+func unspecified(v6 bool) netip.Addr {
+	if v6 {
+		return netip.IPv6Unspecified()
+	}
+	return netip.IPv4Unspecified()
 }
 
 // newLease takes from a server's acknowledgement what is sane, and refuses it
@@ -73,7 +128,7 @@ func newLease(ack *dhcpv4.DHCPv4) (Lease, error) {
 	if err != nil {
 		return Lease{}, err
 	}
-	l := Lease{Address: prefix, Routes: routes(ack, addr)}
+	l := Lease{Addresses: []netip.Prefix{prefix}, Routes: routes(ack, addr)}
 	for _, ip := range ack.DNS() {
 		if dns, ok := host(ip); ok && len(l.DNS) < maxDNS {
 			l.DNS = append(l.DNS, dns)
@@ -92,10 +147,7 @@ func newLease(ack *dhcpv4.DHCPv4) (Lease, error) {
 func host(ip net.IP) (netip.Addr, bool) {
 	addr, ok := netip.AddrFromSlice(ip)
 	addr = addr.Unmap()
-	if !ok || !addr.Is4() || addr.IsMulticast() || addr.IsLoopback() || addr.As4()[0] == 0 || addr.As4()[0] >= 240 {
-		return netip.Addr{}, false
-	}
-	return addr, true
+	return addr, ok && addr.Is4() && netconf.Host(addr)
 }
 
 // subnet returns the address with its prefix length. Without a mask the class of
@@ -148,18 +200,4 @@ func classless(r *dhcpv4.Route) (Route, bool) {
 	}
 	route.Gateway, ok = host(r.Router)
 	return route, ok
-}
-
-// errParser says that the DHCP library panicked over a packet.
-var errParser = errors.New("the packet breaks the DHCP parser")
-
-// parse reads one packet. Panics of the library become errors: it has had some
-// (GO-2026-6237), and an unrecovered one would end PID 1.
-func parse(packet []byte) (msg *dhcpv4.DHCPv4, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			msg, err = nil, fmt.Errorf("%w: %v", errParser, p)
-		}
-	}()
-	return dhcpv4.FromBytes(packet)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
@@ -56,6 +57,7 @@ func mtu(n uint16) dhcpv4.Option {
 
 // compare shows netip values by their text.
 var compare = cmp.Options{
+	cmpopts.IgnoreUnexported(Lease{}),
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 }
@@ -64,7 +66,7 @@ func TestLeaseBounds(t *testing.T) {
 	via := func(gateway string) []Route {
 		return []Route{{Destination: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr(gateway)}}
 	}
-	addr := netip.MustParsePrefix("10.0.2.15/24")
+	addr := []netip.Prefix{netip.MustParsePrefix("10.0.2.15/24")}
 	many := make([]*dhcpv4.Route, 200)
 	for i := range many {
 		many[i] = route("192.168.0.0/16", "10.0.2.2")
@@ -75,31 +77,31 @@ func TestLeaseBounds(t *testing.T) {
 	}{
 		"usual": {
 			ack(t, "10.0.2.15", mask24(), dhcpv4.OptRouter(ip("10.0.2.2")...), dhcpv4.OptDNS(ip("10.0.2.3")...), mtu(1450)),
-			Lease{Address: addr, Routes: via("10.0.2.2"), DNS: []netip.Addr{netip.MustParseAddr("10.0.2.3")}, MTU: 1450},
+			Lease{Addresses: addr, Routes: via("10.0.2.2"), DNS: []netip.Addr{netip.MustParseAddr("10.0.2.3")}, MTU: 1450},
 		},
-		"bare": {ack(t, "192.168.1.9"), Lease{Address: netip.MustParsePrefix("192.168.1.9/24")}},
+		"bare": {ack(t, "192.168.1.9"), Lease{Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.1.9/24")}}},
 		"router outside the subnet": {
 			ack(t, "10.0.2.15", dhcpv4.OptSubnetMask(net.CIDRMask(32, 32)), dhcpv4.OptRouter(ip("192.0.2.1")...)),
-			Lease{Address: netip.MustParsePrefix("10.0.2.15/32"), Routes: via("192.0.2.1")},
+			Lease{Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.2.15/32")}, Routes: via("192.0.2.1")},
 		},
 		"absurd router, DNS and MTU": {
 			ack(t, "10.0.2.15", mask24(), dhcpv4.OptRouter(ip("0.0.0.0", "224.0.0.1", "10.0.2.15", "255.255.255.255", "10.0.2.9")...),
 				dhcpv4.OptDNS(ip("127.0.0.1", "239.1.1.1", "0.0.0.0", "1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4")...), mtu(68)),
-			Lease{Address: addr, Routes: via("10.0.2.9"), DNS: []netip.Addr{
+			Lease{Addresses: addr, Routes: via("10.0.2.9"), DNS: []netip.Addr{
 				netip.MustParseAddr("1.1.1.1"), netip.MustParseAddr("1.1.1.2"), netip.MustParseAddr("1.1.1.3"),
 			}},
 		},
-		"MTU beyond jumbo frames": {ack(t, "10.0.2.15", mask24(), mtu(65535)), Lease{Address: addr}},
+		"MTU beyond jumbo frames": {ack(t, "10.0.2.15", mask24(), mtu(65535)), Lease{Addresses: addr}},
 		"lease time": {
-			ack(t, "10.0.2.15", mask24(), dhcpv4.OptIPAddressLeaseTime(time.Hour)), Lease{Address: addr, Time: time.Hour},
+			ack(t, "10.0.2.15", mask24(), dhcpv4.OptIPAddressLeaseTime(time.Hour)), Lease{Addresses: addr, Time: time.Hour},
 		},
 		"absurd lease time": {
-			ack(t, "10.0.2.15", mask24(), dhcpv4.OptIPAddressLeaseTime(time.Second)), Lease{Address: addr, Time: minTime},
+			ack(t, "10.0.2.15", mask24(), dhcpv4.OptIPAddressLeaseTime(time.Second)), Lease{Addresses: addr, Time: minTime},
 		},
 		"classless routes replace the router": {
 			ack(t, "10.0.2.15", mask24(), dhcpv4.OptRouter(ip("10.0.2.2")...), dhcpv4.OptClasslessStaticRoute(
 				route("0.0.0.0/0", "10.0.2.1"), route("172.16.0.0/12", "10.0.2.7"), route("192.0.2.7/32", "0.0.0.0"))),
-			Lease{Address: addr, Routes: append(via("10.0.2.1"),
+			Lease{Addresses: addr, Routes: append(via("10.0.2.1"),
 				Route{Destination: netip.MustParsePrefix("172.16.0.0/12"), Gateway: netip.MustParseAddr("10.0.2.7")},
 				Route{Destination: netip.MustParsePrefix("192.0.2.7/32")})},
 		},
@@ -107,7 +109,7 @@ func TestLeaseBounds(t *testing.T) {
 			ack(t, "10.0.2.15", mask24(), dhcpv4.OptRouter(ip("10.0.2.2")...), dhcpv4.OptClasslessStaticRoute(
 				route("127.0.0.0/8", "10.0.2.1"), route("0.0.0.0/0", "0.0.0.0"), route("0.0.0.0/1", "0.0.0.0"),
 				route("10.0.0.0/8", "10.0.2.15"), route("10.0.0.0/8", "255.255.255.255"))),
-			Lease{Address: addr, Routes: via("10.0.2.2")},
+			Lease{Addresses: addr, Routes: via("10.0.2.2")},
 		},
 	} {
 		got, err := newLease(tc.ack)
@@ -149,7 +151,7 @@ func TestLeaseString(t *testing.T) {
 	if got, want := l.String(), "10.0.2.15/24 via 10.0.2.2, dns 10.0.2.3 10.0.2.4"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got, want := resolvConf(l.DNS), "nameserver 10.0.2.3\nnameserver 10.0.2.4\noptions timeout:3 attempts:2\n"; got != want {
+	if got, want := resolvConf("eth0", l.DNS), "nameserver 10.0.2.3\nnameserver 10.0.2.4\noptions timeout:3 attempts:2\n"; got != want {
 		t.Errorf("resolv.conf %q, want %q", got, want)
 	}
 }
@@ -170,8 +172,8 @@ func FuzzDHCP(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if l.Address.Bits() < minPrefix || !usable(l.Address.Addr()) {
-			t.Errorf("address %s", l.Address)
+		if l.Addresses[0].Bits() < minPrefix || !usable(l.Addresses[0].Addr()) {
+			t.Errorf("address %s", l.Addresses[0])
 		}
 		if l.MTU != 0 && (l.MTU < minMTU || l.MTU > maxMTU) {
 			t.Errorf("MTU %d", l.MTU)
@@ -181,11 +183,11 @@ func FuzzDHCP(f *testing.F) {
 		}
 		for _, r := range l.Routes {
 			if r.Gateway.IsValid() && !usable(r.Gateway) || !r.Gateway.IsValid() && r.Destination.Bits() < minPrefix ||
-				r.Gateway == l.Address.Addr() || r.Destination != r.Destination.Masked() {
+				r.Gateway == l.Addresses[0].Addr() || r.Destination != r.Destination.Masked() {
 				t.Errorf("route %v", r)
 			}
 		}
-		for _, c := range l.String() + resolvConf(l.DNS) {
+		for _, c := range l.String() + resolvConf("eth0", l.DNS) {
 			if !strings.ContainsRune("0123456789./ ,viadnsmeroptu:\n", c) {
 				t.Fatalf("character %q in %q", c, l.String())
 			}

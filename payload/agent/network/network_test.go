@@ -23,7 +23,7 @@ func TestFirstLeaseWins(t *testing.T) {
 		n := l.open(t)
 		defer n.Close()
 		nic, lease, err := n.Next(t.Context())
-		if err != nil || nic != "eth2" || lease.Address.String() != "10.0.2.15/24" {
+		if err != nil || nic != "eth2" || lease.String() != "10.0.2.15/24" {
 			t.Fatalf("lease %s on %s, %v", lease, nic, err)
 		}
 		within(t, "the lease", start, time.Second)
@@ -205,7 +205,7 @@ func TestUnusableRoute(t *testing.T) {
 		l := newLab()
 		bad, good := netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("0.0.0.0/0")
 		l.plug("eth0", "1", func(context.Context) (Lease, error) {
-			return Lease{Address: netip.MustParsePrefix("10.0.0.1/24"), Routes: []Route{{Destination: bad}, {Destination: good}}}, nil
+			return Lease{Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}, Routes: []Route{{Destination: bad}, {Destination: good}}}, nil
 		})
 		var added []netip.Prefix
 		l.routes = func(r Route) error {
@@ -239,7 +239,7 @@ func TestStaleLease(t *testing.T) {
 			return func(context.Context) (Lease, error) {
 				time.Sleep(wait)
 				asked++
-				return Lease{Address: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(asked)}), 24), Time: lasts}, nil
+				return Lease{Addresses: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(asked)}), 24)}, Time: lasts}, nil
 			}
 		}
 		l.plug("eth0", "1", timed(0, time.Minute))
@@ -251,7 +251,7 @@ func TestStaleLease(t *testing.T) {
 		}
 		time.Sleep(150 * time.Second) // of trying sites: more than twice half the lease's time
 		nic, lease, err := n.Next(t.Context())
-		if nic != "eth1" || err != nil || lease.Address.String() != "10.0.0.3/24" {
+		if nic != "eth1" || err != nil || lease.String() != "10.0.0.3/24" {
 			t.Errorf("second on %q: %s, %v, want the third lease of eth1", nic, lease, err)
 		}
 	})
@@ -277,7 +277,7 @@ func TestQuietWaits(t *testing.T) {
 	if !slices.Equal(l.down, []string{"eth0"}) {
 		t.Errorf("switched off %q, want eth0", l.down)
 	}
-	if err := n.switchOn(canceled(t), n.cards[0]); err == nil {
+	if err := n.prepare(canceled(t), n.links[0], n.cards[0]); err == nil {
 		t.Error("a card was switched on afterwards")
 	}
 }
