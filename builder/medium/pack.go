@@ -15,6 +15,7 @@ import (
 	"github.com/farboot/farboot/builder/medium/hybrid"
 	"github.com/farboot/farboot/builder/netboot"
 	"github.com/farboot/farboot/builder/tree"
+	"github.com/farboot/farboot/payload/state"
 )
 
 // WriteImage writes the hybrid image to path. The file appears whole or not at
@@ -36,6 +37,8 @@ func (m *Medium) WriteImage(path string) error {
 		Epoch:     m.Epoch,
 		Disk:      hybrid.NewGUID(m.Build.derive("disk")),
 		Partition: hybrid.NewGUID(m.Build.derive("partition")),
+		State:     hybrid.NewGUID(m.Build.derive("state")),
+		StateName: state.PartitionName(m.Build.String()),
 		BootCode:  m.bootCode,
 		Core:      corePath,
 		ESP:       espPath,

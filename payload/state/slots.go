@@ -18,6 +18,10 @@ const (
 	DeviceSize = 2 * slotDistance
 )
 
+// PartitionName is the name of the partition for the state on the stick of the
+// medium with that build id: 30 of the 36 characters that a GPT has room for.
+func PartitionName(build string) string { return "farboot state " + build }
+
 // ErrNone says that nothing was ever saved: both slots hold zeros.
 var ErrNone = errors.New("no state yet")
 

@@ -9,10 +9,16 @@
 //	432-439          where it finds the core image, in sectors of 512 bytes
 //	446-461          protective partition (type EE) over the whole image
 //	462-477          an empty entry that is marked active
-//	512-17407        GPT header and array; partition 1 is the EFI system partition
+//	512-17407        GPT header and array; partition 1 is the EFI system partition,
+//	                 partition 2 is for the state of machines
 //	32768-           ISO 9660; its boot catalog names core image (BIOS) and ESP (UEFI)
-//	after the files  300 KiB of zeros
+//	after the files  300 KiB of zeros; 64 KiB of them, at a multiple of 64 KiB,
+//	                 are partition 2
 //	last 16896       backup GPT array and header
+//
+// Partition 2 takes no room of its own: on a CD nobody reads the padding, and on
+// a stick nobody needs it. What machines write there (payload/state) makes the
+// stick differ from the image there and nowhere else.
 //
 // A stick that is larger than the image boots all the same: the backup GPT is
 // then not at its end, which firmware and Linux accept. Computers with 4096-byte
@@ -35,6 +41,7 @@ import (
 	"github.com/farboot/farboot/builder/grub"
 	"github.com/farboot/farboot/builder/medium/iso9660"
 	"github.com/farboot/farboot/builder/tree"
+	"github.com/farboot/farboot/payload/state"
 )
 
 const (
@@ -44,6 +51,15 @@ const (
 	// padding follows the files, in bytes. CD drives may fail to read the last
 	// 150 sectors of a disc written in track-at-once mode (xorriso -padding).
 	padding = 300 << 10
+	// stateType is the type of the partition for the state of machines: a random
+	// GUID of our own, so that no system takes it for a file system.
+	stateType gpt.Type = "A090822C-5081-424E-81BC-7E1FC7339531"
+	// stateSize is the length of that partition and what its start is a multiple
+	// of, in bytes: a write does not tear what lies beside it, even where flash
+	// is programmed in pages of 16 KiB.
+	stateSize = state.DeviceSize
+	// maxName is how many characters the name of a partition may have.
+	maxName = 36
 	// maxSize is what the 32 bits of the protective partition can express.
 	maxSize = 1 << 32 * 512
 )
@@ -58,8 +74,11 @@ type Medium struct {
 	Publisher string
 	// Epoch is every date in the image, to the second.
 	Epoch time.Time
-	// Disk and Partition are the GUIDs in the partition table.
-	Disk, Partition GUID
+	// Disk, Partition (the ESP) and State are the GUIDs in the partition table.
+	Disk, Partition, State GUID
+	// StateName is the name of the partition for the state: 1 to 36 printable
+	// ASCII characters.
+	StateName string
 	// BootCode is GRUB's boot_hybrid.img, 512 bytes.
 	BootCode []byte
 	// Core is the path of GRUB's BIOS core image for CD (i386-pc-eltorito).
@@ -130,7 +149,12 @@ func (m Medium) partition(f *os.File, image *iso9660.Image) error {
 	if esp.Size%512 != 0 {
 		return fmt.Errorf("%s: %d bytes are not whole sectors", m.ESP, esp.Size)
 	}
+	if m.StateName == "" || len(m.StateName) > maxName {
+		return fmt.Errorf("name %q: want 1 to %d characters", m.StateName, maxName)
+	}
 	lba, _ := image.LBA(m.ESP)
+	// In the padding, of which it leaves at least 172 KiB before itself.
+	at := (image.Size() - gptSize - stateSize) / stateSize * stateSize
 	table := &gpt.Table{
 		LogicalSectorSize:  512,
 		PhysicalSectorSize: 512,
@@ -143,6 +167,13 @@ func (m Medium) partition(f *os.File, image *iso9660.Image) error {
 			GUID:  m.Partition.String(),
 			Start: uint64(lba) * sectorsPerLBA,
 			Size:  uint64(esp.Size),
+		}, {
+			Index: 2,
+			Type:  stateType,
+			Name:  m.StateName,
+			GUID:  m.State.String(),
+			Start: uint64(at) / 512,
+			Size:  stateSize,
 		}},
 	}
 	return table.Write(unsynced{f}, image.Size())

@@ -17,6 +17,7 @@ import (
 	"github.com/farboot/farboot/builder/internal/oracle"
 	"github.com/farboot/farboot/builder/medium/esp"
 	"github.com/farboot/farboot/builder/tree"
+	"github.com/farboot/farboot/payload/state"
 )
 
 // bootCode is a stand-in for boot_hybrid.img.
@@ -52,6 +53,8 @@ func sample(t testing.TB) Medium {
 		Epoch:     time.Date(2026, 11, 21, 22, 33, 44, 0, time.UTC),
 		Disk:      NewGUID(sha256.Sum256([]byte("disk"))),
 		Partition: NewGUID(sha256.Sum256([]byte("esp"))),
+		State:     NewGUID(sha256.Sum256([]byte("state"))),
+		StateName: state.PartitionName("0123456789abcdef"),
 		BootCode:  bootCode(),
 		Core:      "boot/grub/i386-pc/eltorito.img",
 		ESP:       "efi.img",
@@ -101,6 +104,35 @@ func TestSgdiskFindsNoProblem(t *testing.T) {
 	want, _ := f.Read()
 	if !bytes.Equal(data[first*512:][:len(want)], want) {
 		t.Errorf("sector %d does not start the EFI system partition", first)
+	}
+}
+
+// TestStatePartition: it is what Linux will know it by, holds zeros, and lies
+// between the files and the backup table.
+func TestStatePartition(t *testing.T) {
+	sgdisk := oracle.Tool(t, "sgdisk", "gdisk")
+	m := sample(t)
+	image := write(t, m)
+	info := oracle.Output(t, sgdisk, "-i", "2", image)
+	for _, want := range []string{m.State.String(), string(stateType), "Partition name: '" + m.StateName + "'", "Partition size: 128 sectors"} {
+		if !strings.Contains(info, want) {
+			t.Errorf("sgdisk does not see %q:\n%s", want, info)
+		}
+	}
+	var at int
+	if lba := regexp.MustCompile(`First sector: (\d+)`).FindStringSubmatch(info); len(lba) == 2 {
+		fmt.Sscan(lba[1], &at)
+	}
+	data, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := len(bytes.TrimRight(data[:len(data)-gptSize], "\x00"))
+	if at *= 512; at%stateSize != 0 || at < files || at+stateSize > len(data)-gptSize {
+		t.Errorf("partition from %d to %d; files end at %d, the backup table starts at %d", at, at+stateSize, files, len(data)-gptSize)
+	}
+	if bytes.ContainsFunc(data[at:][:stateSize], func(r rune) bool { return r != 0 }) {
+		t.Error("the partition is not empty")
 	}
 }
 
@@ -219,6 +251,8 @@ func TestRefusals(t *testing.T) {
 		`boot image "boot/grub/grub.cfg": grub: 300 bytes are not`: func(m *Medium) { m.Core = "boot/grub/grub.cfg" },
 		`partition table: boot/grub/grub.cfg: 300 bytes are not`:   func(m *Medium) { m.ESP = "boot/grub/grub.cfg" },
 		`volume id "": want 1 to 32`:                               func(m *Medium) { m.VolumeID = "" },
+		`name "": want 1 to 36 characters`:                         func(m *Medium) { m.StateName = "" },
+		`want 1 to 36 characters`:                                  func(m *Medium) { m.StateName = strings.Repeat("x", 37) },
 		`epoch 0001-01-01 00:00:00 +0000 UTC: want a year from 19`: func(m *Medium) { m.Epoch = time.Time{} },
 	} {
 		m := sample(t)

@@ -9,6 +9,9 @@
 // [ErrMalformed]; so do panics inside go-diskfs, which is not made for hostile
 // input and is fenced in by limits on what it may read.
 //
+// [Records] reads what an image or a netboot folder tells its agent, to be judged
+// as the agent would.
+//
 // It does not say whether the content is right: it has nothing to compare with.
 // Two weaknesses of go-diskfs show: leading and trailing dots of file names are
 // missing, and names end after 250 bytes.

@@ -25,6 +25,7 @@ import (
 	"github.com/farboot/farboot/builder/medium/iso9660"
 	"github.com/farboot/farboot/builder/tree"
 	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/state"
 )
 
 // sample returns a medium and the files of its ESP.
@@ -55,6 +56,8 @@ func sample(t testing.TB) (hybrid.Medium, *tree.Tree) {
 		Epoch:     time.Date(2026, 11, 21, 22, 33, 44, 0, time.UTC),
 		Disk:      hybrid.NewGUID(sha256.Sum256([]byte("disk"))),
 		Partition: hybrid.NewGUID(sha256.Sum256([]byte("esp"))),
+		State:     hybrid.NewGUID(sha256.Sum256([]byte("state"))),
+		StateName: state.PartitionName("0123456789abcdef"),
 		BootCode:  code, Core: "boot/grub/i386-pc/eltorito.img", ESP: "efi.img",
 	}, efi
 }
@@ -111,6 +114,9 @@ func TestReportIsWhatWasWritten(t *testing.T) {
 		Partitions: []Partition{{
 			Name: "EFI system partition", Type: "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
 			GUID: m.Partition.String(), Start: int64(got.Boot[1].LBA) * 2048, Size: 5 << 20,
+		}, {
+			Name: m.StateName, Type: "A090822C-5081-424E-81BC-7E1FC7339531",
+			GUID: m.State.String(), Start: (info.Size() - 16896 - 65536) &^ 65535, Size: 64 << 10,
 		}},
 	}
 	// The core image is patched; package hybrid's tests look at that.

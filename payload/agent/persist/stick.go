@@ -14,10 +14,6 @@ import (
 	"github.com/farboot/farboot/payload/state"
 )
 
-// partitionPrefix is followed by the medium's build id in the name of the
-// partition that builder/medium/hybrid gives to every image.
-const partitionPrefix = "farboot state "
-
 // stick is the partition for the state on a stick, by its device node.
 type stick string
 
@@ -31,7 +27,7 @@ func findSticks(sys, dev, build string) []stick {
 		dir := filepath.Join(class, e.Name())
 		node, ok := strings.CutPrefix(line(filepath.Join(dir, "uevent"), "DEVNAME="), "DEVNAME=")
 		name := line(filepath.Join(dir, "uevent"), "PARTNAME=")
-		if ok && name == "PARTNAME="+partitionPrefix+build && filepath.IsLocal(node) && writable(dir) {
+		if ok && name == "PARTNAME="+state.PartitionName(build) && filepath.IsLocal(node) && writable(dir) {
 			found = append(found, stick(filepath.Join(dev, node)))
 		}
 	}
