@@ -3,9 +3,11 @@ package keys
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
 	"time"
 
-	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/trust"
 )
 
@@ -20,8 +22,6 @@ var (
 	ErrUnreachable = errors.New("media in the field cannot follow")
 	// ErrNoChange: the next statement would say what the newest says.
 	ErrNoChange = errors.New("nothing would change")
-
-	errUnfinished = errors.New("not written yet")
 )
 
 // Role is what a key may sign: trust statements, or manifests.
@@ -62,68 +62,10 @@ type Options struct {
 	Passphrase Passphrase
 	// NewPassphrase protects new keys; nil protects none.
 	NewPassphrase Passphrase
+
+	// before is for tests, see writer.
+	before func()
 }
-
-// Change is one thing that the next statement says differently: [Rotate],
-// [Revoke], [RevokeObject], [SetThreshold], [AddKey], [Retire] or [Renew].
-type Change interface {
-	apply(d *draft) error
-}
-
-// Rotate has a new key take over in a role.
-type Rotate struct {
-	Role Role
-	// Old leaves the role. It may be empty if the role has only one key beside
-	// standby keys.
-	Old trust.Fingerprint
-	// NewKey is the file of a public key, armored or binary, whose secret part
-	// somebody else keeps: gpg, a smartcard. Empty makes a new key here. A key
-	// that replaces a standby key is a standby key.
-	NewKey string
-	// KeepOld lets both be listed, until [Retire] ends the overlap.
-	KeepOld bool
-}
-
-// Revoke says for ever that a key is not to be believed: it leaves every role,
-// and signatures of its own count no more, not even for this statement. The
-// epoch rises if it was a manifest key.
-type Revoke struct {
-	Fingerprint trust.Fingerprint
-	// Reason is for people: "stolen".
-	Reason string
-	// Replace puts a new key in its place; NewKey is as in [Rotate], and
-	// implies it. Without, a role that then has fewer keys than must sign is
-	// [ErrTooFewKeys].
-	Replace bool
-	NewKey  string
-}
-
-// RevokeObject says for ever that an object is not to be booted.
-type RevokeObject struct {
-	SHA256 object.ID
-	Reason string
-}
-
-// SetThreshold sets how many keys of a role must sign.
-type SetThreshold struct {
-	Role      Role
-	Threshold int
-}
-
-// AddKey lists one more key for a role: the public key in File, armored or
-// binary, or a new one if File is empty.
-type AddKey struct {
-	Role Role
-	File string
-	// Standby makes the new key a standby key. With File it is an error.
-	Standby bool
-}
-
-// Retire takes a key out of its roles without revoking it.
-type Retire struct{ Fingerprint trust.Fingerprint }
-
-// Renew changes the dates only.
-type Renew struct{}
 
 // Outcome tells what a ceremony did.
 type Outcome struct {
@@ -159,19 +101,248 @@ type NewKey struct {
 // nothing, whenever the program is interrupted; if too few keys that must sign
 // are at hand, the statement is left pending, see [Outcome].
 func Apply(o Options, changes ...Change) (Outcome, error) {
-	return Outcome{}, errUnfinished
+	if err := o.complete(); err != nil {
+		return Outcome{}, err
+	}
+	unlock, err := lock(o.Dir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Outcome{}, fmt.Errorf("%w: there is no folder %s", ErrMissing, o.Dir)
+	}
+	if err != nil {
+		return Outcome{}, err
+	}
+	defer unlock()
+	s, err := Load(o.Dir)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if err := s.free(); err != nil {
+		return Outcome{}, err
+	}
+	d, err := newDraft(o, s, changes)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if err := d.sign(); err != nil {
+		return Outcome{}, err
+	}
+	return d.write()
+}
+
+// complete fills in what was left empty and refuses places for secret keys.
+func (o *Options) complete() error {
+	if len(o.Secrets) == 0 {
+		dir, err := DefaultSecrets()
+		if err != nil {
+			return err
+		}
+		o.Secrets = []string{dir}
+	}
+	if o.StandbySecrets == "" {
+		o.StandbySecrets = o.Secrets[0]
+	}
+	folders := []string{o.Dir}
+	if o.Project != "" {
+		folders = append(folders, o.Project)
+	}
+	for _, dir := range append(slices.Clone(o.Secrets), o.StandbySecrets) {
+		if err := checkPlace(dir, folders...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// free refuses a ceremony while the next statement waits for signatures:
+// of two statements with one number only one can come into force.
+func (s *Set) free() error {
+	name := filepath.Join(s.Pending(), statementRequest(s.Newest().Version+1))
+	if exists(name) {
+		return fmt.Errorf("%w: %s waits for signatures; collect them, or remove that file and those beside it", ErrPending, name)
+	}
+	return nil
 }
 
 // draft is a statement in the making.
 type draft struct {
 	Options
+	set  *Set
+	prev trust.Statement
 	next trust.Statement
+	made []secretKey
+	// data is the finished statement.
+	data []byte
+	ballot
 }
 
-func (c Rotate) apply(d *draft) error       { return errUnfinished }
-func (c Revoke) apply(d *draft) error       { return errUnfinished }
-func (c RevokeObject) apply(d *draft) error { return errUnfinished }
-func (c SetThreshold) apply(d *draft) error { return errUnfinished }
-func (c AddKey) apply(d *draft) error       { return errUnfinished }
-func (c Retire) apply(d *draft) error       { return errUnfinished }
-func (c Renew) apply(d *draft) error        { return nil }
+// newDraft returns the statement that the changes make of the newest one.
+func newDraft(o Options, s *Set, changes []Change) (*draft, error) {
+	prev := s.Store.Statement()
+	if o.Now.Before(prev.Issued) {
+		return nil, fmt.Errorf("the clock says %s, but trust statement %d was issued on %s: set the clock",
+			o.Now.UTC().Format(time.RFC3339), prev.Version, prev.Issued.Format(time.RFC3339))
+	}
+	d := &draft{Options: o, set: s, prev: prev, next: s.Store.Statement()}
+	d.next.Version++
+	d.next.Issued, d.next.Expires = o.Now, o.Now.AddDate(statementYears, 0, 0)
+	for _, c := range changes {
+		if err := c.apply(d); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.check(changes); err != nil {
+		return nil, err
+	}
+	var err error
+	d.data, err = trust.EncodeStatement(d.next)
+	return d, err
+}
+
+// check refuses a statement that cannot work, before somebody signs it.
+func (d *draft) check(changes []Change) error {
+	for _, role := range []Role{RoleRoot, RoleManifest} {
+		if r := d.role(role); len(r.Keys) < r.Threshold {
+			return fmt.Errorf("role %s: %w: %d, and %d must sign; add or replace a key in the same statement",
+				role, ErrTooFewKeys, len(r.Keys), r.Threshold)
+		}
+	}
+	able := 0
+	for _, fpr := range d.prev.Roles.Root.Keys {
+		if !revokes(d.next, fpr) {
+			able++
+		}
+	}
+	if need := d.prev.Roles.Root.Threshold; able < need {
+		return fmt.Errorf("%w: %d root keys must sign, and %d would be left that are not revoked; a key that is retired can still sign for it",
+			ErrUnreachable, need, able)
+	}
+	renew := slices.ContainsFunc(changes, func(c Change) bool { _, ok := c.(Renew); return ok })
+	if !renew && len(differences(d.prev, d.next)) == 0 {
+		return fmt.Errorf("%w: trust statement %d says so already", ErrNoChange, d.prev.Version)
+	}
+	return nil
+}
+
+// role returns a role of the next statement.
+func (d *draft) role(r Role) *trust.Role {
+	if r == RoleRoot {
+		return &d.next.Roles.Root
+	}
+	return &d.next.Roles.Manifest
+}
+
+// revokes tells whether a statement revokes a key.
+func revokes(st trust.Statement, fpr trust.Fingerprint) bool {
+	return slices.ContainsFunc(st.Revoked.Keys, func(k trust.RevokedKey) bool { return k.Fingerprint == fpr })
+}
+
+// sign collects signatures, by as few keys as are needed: those named, then
+// keys that both statements list, then new ones, and standby keys last.
+func (d *draft) sign() error {
+	d.ballot = newBallot(d.prev, d.next)
+	for _, k := range d.Signers {
+		if !slices.Contains(d.able, k.Fingerprint) {
+			return fmt.Errorf("%s: key %s is no root key of trust statement %d or %d", k.Where, k.Fingerprint, d.prev.Version, d.next.Version)
+		}
+		if err := d.add(k); err != nil {
+			return err
+		}
+	}
+	for _, fpr := range d.able {
+		if !d.helps(fpr) {
+			continue
+		}
+		k, err := d.find(fpr)
+		if err != nil {
+			return err
+		}
+		if k.sign == nil {
+			continue
+		}
+		if err := d.add(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add signs with k.
+func (d *draft) add(k SigningKey) error {
+	sig, err := k.Sign(trust.PurposeStatement, d.data, d.Now)
+	if err != nil {
+		return err
+	}
+	d.count(k.Fingerprint, sig)
+	return nil
+}
+
+// find returns the key if its secret part is at hand: new, or in a folder.
+func (d *draft) find(fpr trust.Fingerprint) (SigningKey, error) {
+	for _, k := range d.made {
+		if k.public.Fingerprint == fpr {
+			return signingKey(k.entity, "new"), nil
+		}
+	}
+	return findKey(fpr, d.Secrets, d.Passphrase)
+}
+
+// write puts the statement in force, or leaves it pending.
+func (d *draft) write() (Outcome, error) {
+	doc := Document{Version: d.next.Version, Statement: d.data, Signature: d.sigs()}
+	out := Outcome{
+		Version: d.next.Version, Epoch: d.next.Epoch, File: filepath.Join(d.Dir, doc.Path()),
+		Changes: differences(d.prev, d.next), Signers: d.signers(), Pending: !d.done(),
+	}
+	if d.done() {
+		if err := d.set.accepts(doc); err != nil {
+			return Outcome{}, err
+		}
+	}
+	w := &writer{before: d.before}
+	if d.set.Unfinished {
+		if err := d.set.settle(w, d.prev); err != nil {
+			return Outcome{}, err
+		}
+	}
+	for _, k := range d.made {
+		name := w.secret(k, d.Secrets[0], d.StandbySecrets)
+		out.Made = append(out.Made, NewKey{Role: k.role, Standby: k.standby, Fingerprint: k.public.Fingerprint, Secret: name})
+	}
+	var err error
+	if d.done() {
+		err = d.set.install(w, doc, d.next)
+	} else {
+		out.Missing = d.missing()
+		out.File, err = d.leave(w)
+	}
+	if err != nil {
+		return Outcome{}, err
+	}
+	return out, nil
+}
+
+// leave writes the statement as a request, with the signatures there are.
+func (d *draft) leave(w *writer) (string, error) {
+	r, err := d.set.describe(trust.PurposeStatement, d.data)
+	if err != nil {
+		return "", errors.Join(err, w.undo())
+	}
+	r.write(w, d.set.Pending())
+	for fpr, sig := range d.have {
+		w.file(signatureName(r.File, fpr), sig, 0o644)
+	}
+	if w.err != nil {
+		return "", errors.Join(w.err, w.undo())
+	}
+	return r.File, nil
+}
+
+// accepts tells what a machine would have against a statement: one that comes
+// from the statement before, or one whose medium begins with this one.
+func (s *Set) accepts(doc Document) error {
+	if _, err := s.Store.Advance(doc.Statement, doc.Signature); err != nil {
+		return err
+	}
+	_, err := trust.Anchor(doc.Statement, doc.Signature)
+	return err
+}

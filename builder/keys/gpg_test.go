@@ -31,8 +31,8 @@ func gpgHome(t *testing.T) string {
 	return home
 }
 
-// gpg runs gpg and returns both outputs.
-func gpg(t *testing.T, home string, args ...string) string {
+// runGPG runs gpg and returns both outputs.
+func runGPG(t *testing.T, home string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("gpg", append([]string{"--homedir", home, "--batch", "--no-tty", "--pinentry-mode", "loopback"}, args...)...)
 	out, err := cmd.CombinedOutput()
@@ -47,8 +47,8 @@ func gpg(t *testing.T, home string, args ...string) string {
 func TestGPGReadsOurKeys(t *testing.T) {
 	home, o := gpgHome(t), options(t)
 	res, set := initialise(t, o)
-	gpg(t, home, "--import", res.Public[0], res.Public[1])
-	list := gpg(t, home, "--with-colons", "--list-keys")
+	runGPG(t, home, "--import", res.Public[0], res.Public[1], res.Public[2])
+	list := runGPG(t, home, "--with-colons", "--list-keys")
 	for _, want := range []string{string(res.Root), string(res.Manifest), "farboot root key (demo)", "farboot manifest key (demo)"} {
 		if !strings.Contains(list, want) {
 			t.Errorf("gpg --list-keys does not show %s:\n%s", want, list)
@@ -64,14 +64,14 @@ func TestGPGReadsOurKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	ring := filepath.Join(dir, "ring")
-	gpg(t, home, "--output", ring, "--export", string(res.Manifest))
+	runGPG(t, home, "--output", ring, "--export", string(res.Manifest))
 	signed := filepath.Join(dir, "manifest.json")
 	for name, content := range map[string][]byte{signed: data, signed + ".sig": sig} {
 		if err := os.WriteFile(name, content, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	gpg(t, home, "--verify", signed+".sig", signed)
+	runGPG(t, home, "--verify", signed+".sig", signed)
 	if out, err := exec.Command("gpgv", "--keyring", ring, signed+".sig", signed).CombinedOutput(); err != nil {
 		t.Errorf("gpgv: %v\n%s", err, out)
 	}
@@ -79,7 +79,7 @@ func TestGPGReadsOurKeys(t *testing.T) {
 		t.Errorf("gpgv accepts the signature for another file:\n%s", out)
 	}
 	statement := filepath.Join(o.Dir, "trust", "1.json")
-	gpg(t, home, "--verify", statement+".sig", statement)
+	runGPG(t, home, "--verify", statement+".sig", statement)
 }
 
 // TestGPGSignsWithOurKeys: gpg imports the secret files, locked or not, and
@@ -91,13 +91,13 @@ func TestGPGSignsWithOurKeys(t *testing.T) {
 			o.Passphrase = func(string) ([]byte, error) { return []byte(passphrase), nil }
 		}
 		res, set := initialise(t, o)
-		gpg(t, home, "--passphrase", passphrase, "--import", res.Secret[1])
+		runGPG(t, home, "--passphrase", passphrase, "--import", res.Secret[1])
 		data := []byte("a manifest\n")
 		name := filepath.Join(t.TempDir(), "manifest.json")
 		if err := os.WriteFile(name, data, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		gpg(t, home, "--passphrase", passphrase, "-u", string(res.Manifest),
+		runGPG(t, home, "--passphrase", passphrase, "-u", string(res.Manifest),
 			"--set-notation", trust.Notation+"="+string(trust.PurposeManifest), "--detach-sign", name)
 		sig, err := os.ReadFile(name + ".sig")
 		if err != nil {

@@ -1,39 +1,42 @@
 // Package keys holds the operator's side of trust: it makes the keys, keeps
 // their secret parts away from everything that is committed or packed, reads
-// the folder with the public parts, and signs.
+// the folder with the public parts, signs, and makes each next trust statement.
 //
 // The folder, "keys" in a project, is plain data:
 //
 //	root-<FPR>.asc      a public key that signs trust statements
 //	manifest-<FPR>.asc  a public key that signs boot manifests
-//	trust/1.json        the trust statement, with 1.json.sig beside it
+//	trust/<N>.json      the trust statements from 1 on, each with its .json.sig
+//	pending/            what waits for signatures of other people
+//	published.json      what was published: the newest manifest of each channel
 //
 // The secret parts lie as <FPR>.pgp in a folder of the user's own, mode 0700,
 // each file 0600; gpg imports them. They are never written into the project or
-// into a git work tree.
+// into a git work tree. Keys may also live in gpg, on a smartcard for example;
+// then gpg signs, and this package sees no secret.
 //
-// The main calls are [Init], [Load] and [Set.Signer]. A folder that does not
-// hold exactly the keys of its statement, or that holds a secret key, is
-// refused as a whole: an incomplete keyring looks like a complete one until the
-// day it is needed.
+// The main calls are [Init], [Load], [Apply] with its changes, [Set.SignWith],
+// and [ReadRequest], [SignRequest] and [Collect] for signatures of several
+// people. Nothing is written that a machine in the field would refuse, and a
+// run that is interrupted leaves the keys that were in force in force. A folder
+// that does not hold exactly the keys of its newest statement, whose chain has
+// a flaw, or that holds a secret key, is refused as a whole: an incomplete
+// keyring looks like a complete one until the day it is needed.
 //
-// Keys carry no expiry date. They end by a next statement without them, or by
-// revocation; a machine that boots has no clock to judge a date with. Making
-// that next statement is not done here yet.
+// Keys made here carry no expiry date. They end by a next statement without
+// them, or by revocation; a machine that boots has no clock to judge a date
+// with.
+//
+// The package publishes nothing: a statement is in force for machines once it
+// lies on their site.
 package keys
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
-
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
-	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
 	"github.com/farboot/farboot/builder/leak"
 	"github.com/farboot/farboot/payload/trust"
@@ -63,6 +66,13 @@ type Set struct {
 	Store *trust.Store
 	// Chain holds all statements, from version 1.
 	Chain []Document
+	// Unfinished means that an earlier run was interrupted. The chain is whole;
+	// the files of public keys may be those of two statements. The next
+	// ceremony tidies up.
+	Unfinished bool
+
+	// stores believe the statements of Chain, one each.
+	stores []*trust.Store
 }
 
 // Document is a trust statement with its signatures, as both are published.
@@ -79,14 +89,14 @@ func (d Document) Path() string { return fmt.Sprintf("%s/%d.json", trustDir, d.V
 // Newest returns the statement that media and manifests are made with.
 func (s *Set) Newest() Document { return s.Chain[len(s.Chain)-1] }
 
-// Load reads the keys folder at dir. The newest statement must be signed by its
-// own root keys, each of its keys must lie in one file of its own, and no file
-// may hold a secret key.
+// Load reads the keys folder at dir. Each statement must follow from the one
+// before, as machines in the field demand, each key of the newest must lie in
+// one file of its own, and no file may hold a secret key.
 func Load(dir string) (*Set, error) {
 	if err := scan(dir); err != nil {
 		return nil, err
 	}
-	s := &Set{Dir: dir}
+	s := &Set{Dir: dir, Unfinished: exists(filepath.Join(dir, unfinished))}
 	for {
 		doc, err := readDocument(dir, int64(len(s.Chain))+1)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -95,25 +105,60 @@ func Load(dir string) (*Set, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.Chain = append(s.Chain, doc)
+		if err := s.extend(doc); err != nil {
+			return nil, fmt.Errorf("%s: %w", filepath.Join(dir, doc.Path()), err)
+		}
 	}
 	if len(s.Chain) == 0 {
 		return nil, fmt.Errorf("%w: there is no %s", ErrMissing, filepath.Join(dir, trustDir, "1.json"))
 	}
-	newest := s.Newest()
-	name := filepath.Join(dir, newest.Path())
-	store, err := trust.Anchor(newest.Statement, newest.Signature)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+	if err := s.checkTrustDir(); err != nil {
+		return nil, err
 	}
-	if v := store.Statement().Version; v != newest.Version {
-		return nil, fmt.Errorf("%s: holds version %d", name, v)
-	}
-	s.Store = store
-	if err := checkPublic(dir, store.Statement()); err != nil {
+	if err := s.checkPublic(); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// extend appends a statement if it follows from the newest.
+func (s *Set) extend(doc Document) error {
+	advance := trust.Anchor
+	if s.Store != nil {
+		advance = s.Store.Advance
+	}
+	store, err := advance(doc.Statement, doc.Signature)
+	if err != nil {
+		return err
+	}
+	if v := store.Statement().Version; v != doc.Version {
+		return fmt.Errorf("holds version %d", v)
+	}
+	s.Chain, s.stores, s.Store = append(s.Chain, doc), append(s.stores, store), store
+	return nil
+}
+
+// checkTrustDir refuses a folder of statements that holds more than the chain.
+// Were statement 2 to vanish, 3 would show it.
+func (s *Set) checkTrustDir() error {
+	known := map[string]bool{}
+	for _, doc := range s.Chain {
+		known[filepath.Base(doc.Path())], known[filepath.Base(doc.Path())+".sig"] = true, true
+	}
+	// Signatures come before their statement.
+	next := Document{Version: s.Newest().Version + 1}
+	known[filepath.Base(next.Path())+".sig"] = s.Unfinished
+	entries, err := os.ReadDir(filepath.Join(s.Dir, trustDir))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !known[e.Name()] {
+			return fmt.Errorf("%s: is no part of the chain, which has statements 1 to %d",
+				filepath.Join(s.Dir, trustDir, e.Name()), s.Newest().Version)
+		}
+	}
+	return nil
 }
 
 // readDocument reads statement n and its signatures. That the statement is
@@ -156,88 +201,6 @@ func scan(dir string) error {
 		defer f.Close()
 		return leak.Scan(name, f)
 	})
-}
-
-// checkPublic compares the files of public keys with the statement: the same
-// keys, one per file, nothing more in it. The armor is compared as a whole,
-// since a reader of armor skips what it does not like.
-func checkPublic(dir string, st trust.Statement) error {
-	want := map[string]bool{}
-	for _, k := range st.Keys {
-		role := "manifest"
-		if slices.Contains(st.Roles.Root.Keys, k.Fingerprint) {
-			role = "root"
-		}
-		want[publicName(role, k.Fingerprint)] = true
-		if err := checkPublicFile(filepath.Join(dir, publicName(role, k.Fingerprint)), st.Version, k); err != nil {
-			return err
-		}
-	}
-	names, err := publicFiles(dir)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if !want[name] {
-			return fmt.Errorf("%s: trust statement %d lists no such key", filepath.Join(dir, name), st.Version)
-		}
-	}
-	return nil
-}
-
-// checkPublicFile compares one file with one key of statement version.
-func checkPublicFile(name string, version int64, key trust.Key) error {
-	text, err := readFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: is missing, but trust statement %d lists the key", name, version)
-	}
-	if err != nil {
-		return err
-	}
-	expected, err := armored(key.Key)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(text, expected) {
-		return fmt.Errorf("%s: is not exactly the key in trust statement %d", name, version)
-	}
-	return nil
-}
-
-// publicName is the file of a key in the keys folder.
-func publicName(role string, fpr trust.Fingerprint) string {
-	return role + "-" + string(fpr) + ".asc"
-}
-
-// publicFiles returns the names in dir that claim to be keys of a role.
-func publicFiles(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "root-") || strings.HasPrefix(e.Name(), "manifest-") {
-			names = append(names, e.Name())
-		}
-	}
-	return names, nil
-}
-
-// armored returns the one text form of a public key that is read and written.
-func armored(key []byte) ([]byte, error) {
-	var buf strings.Builder
-	w, err := armor.Encode(&buf, openpgp.PublicKeyType, nil)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(key); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return []byte(strings.TrimRight(buf.String(), "\n") + "\n"), nil
 }
 
 // readFile reads a file that must not be large.

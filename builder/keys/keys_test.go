@@ -6,9 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/farboot/farboot/builder/leak"
 	"github.com/farboot/farboot/payload/trust"
@@ -46,11 +49,17 @@ func TestInit(t *testing.T) {
 	o := options(t)
 	res, set := initialise(t, o)
 	st := set.Store.Statement()
-	if st.Version != 1 || st.Product != "demo" || len(st.Keys) != 2 || !st.Issued.Equal(o.Now) {
+	if st.Version != 1 || st.Product != "demo" || len(st.Keys) != 3 || st.Epoch != 1 || !st.Issued.Equal(o.Now) {
 		t.Errorf("statement %+v", st)
 	}
-	if st.Roles.Root.Keys[0] != res.Root || st.Roles.Manifest.Keys[0] != res.Manifest || res.Root == res.Manifest {
-		t.Errorf("roles %+v, result %+v", st.Roles, res)
+	roots := []trust.Fingerprint{res.Root, res.Standby}
+	slices.Sort(roots)
+	want := trust.Roles{
+		Root:     trust.Role{Keys: roots, Threshold: 1},
+		Manifest: trust.Role{Keys: []trust.Fingerprint{res.Manifest}, Threshold: 1},
+	}
+	if diff := cmp.Diff(want, st.Roles); diff != "" || len(slices.Compact(roots)) != 2 {
+		t.Errorf("roles (-want +got):\n%s", diff)
 	}
 	data := []byte("a manifest")
 	for _, p := range []trust.Purpose{trust.PurposeManifest, trust.PurposeStatement} {
@@ -146,15 +155,12 @@ func TestInitAllOrNothing(t *testing.T) {
 	}
 
 	o = options(t)
-	root, err := o.newKey("root")
+	o.StandbySecrets = o.Secrets
+	made, err := o.makeKeys()
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := o.newKey("manifest")
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := o.statement(root, signer)
+	doc, st, err := o.statement(made)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,8 +168,8 @@ func TestInitAllOrNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := &writer{}
-	o.write(w, doc, root, signer)
-	if w.err == nil || len(files(t, filepath.Dir(o.Project))) != 6 {
+	o.write(w, doc, st, made)
+	if w.err == nil || len(files(t, filepath.Dir(o.Project))) != 8 {
 		t.Fatalf("write over a folder: %v", w.err)
 	}
 	if err := w.undo(); err != nil {
@@ -215,7 +221,7 @@ func TestPassphrase(t *testing.T) {
 	asked := 0
 	o.Passphrase = func(string) ([]byte, error) { asked++; return []byte("secret"), nil }
 	_, set := initialise(t, o)
-	if asked != 2 {
+	if asked != 3 {
 		t.Errorf("asked %d times, want once for each key", asked)
 	}
 	give := func(p string) Passphrase { return func(string) ([]byte, error) { return []byte(p), nil } }
@@ -264,7 +270,7 @@ func TestSignerRefuses(t *testing.T) {
 	}{
 		"open to others": {good, 0o644, "0644"},
 		"another key":    {other, 0o600, "holds the key"},
-		"public key":     {set.Store.Statement().Keys[0].Key, 0o600, "no secret key"},
+		"public key":     {set.Store.Statement().Keys[0].Key, 0o600, "holds no secret key"},
 		"garbage":        {[]byte("garbage"), 0o600, "openpgp"},
 		"empty":          {nil, 0o600, "EOF"},
 	} {
@@ -308,12 +314,12 @@ func TestLoadRefuses(t *testing.T) {
 		}},
 		"armor comment": {"not exactly", func(o InitOptions, res Result) error { return edit(res.Public[0], "\n\n", "\nComment: trusted\n\n") }},
 		"changed statement": {"untrusted", func(o InitOptions, res Result) error {
-			return edit(res.Public[2], `"demo"`, `"evil"`)
+			return edit(res.Public[3], `"demo"`, `"evil"`)
 		}},
-		"unsigned statement": {"is not signed", func(o InitOptions, res Result) error { return os.Remove(res.Public[3]) }},
-		"wrong version": {"holds version 1", func(o InitOptions, res Result) error {
-			return errors.Join(os.Link(res.Public[2], filepath.Join(o.Dir, "trust/2.json")),
-				os.Link(res.Public[3], filepath.Join(o.Dir, "trust/2.json.sig")))
+		"unsigned statement": {"is not signed", func(o InitOptions, res Result) error { return os.Remove(res.Public[4]) }},
+		"wrong version": {"version 1", func(o InitOptions, res Result) error {
+			return errors.Join(os.Link(res.Public[3], filepath.Join(o.Dir, "trust/2.json")),
+				os.Link(res.Public[4], filepath.Join(o.Dir, "trust/2.json.sig")))
 		}},
 		"secret key": {"secret", func(o InitOptions, res Result) error {
 			return os.Link(res.Secret[0], filepath.Join(o.Dir, "backup.bin"))

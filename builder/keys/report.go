@@ -1,6 +1,9 @@
 package keys
 
 import (
+	"fmt"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/farboot/farboot/payload/trust"
@@ -54,5 +57,144 @@ type StatementReport struct {
 
 // Report looks at the set, and for secret keys in the folders and in gpg.
 func (s *Set) Report(secrets []string, now time.Time) (Report, error) {
-	return Report{}, errUnfinished
+	st := s.Store.Statement()
+	r := Report{
+		Product: st.Product, Version: st.Version, Epoch: st.Epoch, Issued: st.Issued, Expires: st.Expires,
+		Statements: s.statements(), Revoked: st.Revoked,
+	}
+	held := gpgSecrets()
+	for _, role := range []Role{RoleRoot, RoleManifest} {
+		rr := RoleReport{Role: role, Threshold: roleOf(st, role).Threshold}
+		for _, fpr := range roleOf(st, role).Keys {
+			i := slices.IndexFunc(st.Keys, func(k trust.Key) bool { return k.Fingerprint == fpr })
+			k, err := keyReport(st.Keys[i], now)
+			if err != nil {
+				return Report{}, err
+			}
+			for _, dir := range secrets {
+				if name := secretName(dir, fpr); exists(name) {
+					k.Secret = append(k.Secret, name)
+				}
+			}
+			if held[fpr] {
+				k.Secret = append(k.Secret, inGPG)
+			}
+			rr.Keys = append(rr.Keys, k)
+		}
+		r.Roles = append(r.Roles, rr)
+	}
+	if exists(s.Pending()) {
+		var err error
+		if r.Pending, err = requestFiles(s.Pending()); err != nil {
+			return Report{}, err
+		}
+	}
+	r.Warnings = r.warnings(now)
+	if s.Unfinished {
+		r.Warnings = append(r.Warnings, "an earlier run was interrupted; what is in force is whole, and the next change of keys tidies up")
+	}
+	return r, nil
+}
+
+// statements tells who signed each statement: root keys of the one before, and
+// its own.
+func (s *Set) statements() []StatementReport {
+	var list []StatementReport
+	for i, doc := range s.Chain {
+		st := s.stores[i].Statement()
+		r := StatementReport{Version: st.Version, Epoch: st.Epoch, Issued: st.Issued, Expires: st.Expires}
+		for _, store := range s.stores[max(i-1, 0) : i+1] {
+			// Load has verified all of them.
+			v, err := store.Open(trust.PurposeStatement, doc.Statement, doc.Signature, time.Time{})
+			if err == nil {
+				r.Signers = append(r.Signers, v.Signers()...)
+			}
+		}
+		slices.Sort(r.Signers)
+		r.Signers = slices.Compact(r.Signers)
+		list = append(list, r)
+	}
+	return list
+}
+
+// keyReport says what a key says of itself.
+func keyReport(k trust.Key, now time.Time) (KeyReport, error) {
+	r := KeyReport{Fingerprint: k.Fingerprint, Name: userID(k), Standby: isStandby(k)}
+	entity, err := entityOf(k)
+	if err != nil {
+		return KeyReport{}, fmt.Errorf("key %s: %w", k.Fingerprint, err)
+	}
+	r.Made = entity.PrimaryKey.CreationTime.UTC()
+	self, err := entity.PrimarySelfSignature(time.Time{}, nil)
+	if err != nil {
+		return KeyReport{}, fmt.Errorf("key %s: %w", k.Fingerprint, err)
+	}
+	if self.KeyLifetimeSecs != nil && *self.KeyLifetimeSecs > 0 {
+		r.Expires = r.Made.Add(time.Duration(*self.KeyLifetimeSecs) * time.Second)
+	}
+	return r, nil
+}
+
+// warnings tells what will go wrong.
+func (r Report) warnings(now time.Time) []string {
+	var list []string
+	say := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
+	if w := ends(r.Expires, now); w != "" {
+		say("trust statement %d %s; make the next one", r.Version, w)
+	}
+	if hops := r.Version - trust.MaxHops; hops > 1 {
+		say("media with trust statement %d or older are too far behind to follow", hops-1)
+	}
+	seen := map[trust.Fingerprint]bool{}
+	for _, role := range r.Roles {
+		switch n := len(role.Keys); {
+		case n == 1:
+			say("role %s has one key only: if it is lost, nobody can sign for it", role.Role)
+		case n == role.Threshold:
+			say("role %s has no spare key: all %d must sign", role.Role, n)
+		}
+		for _, k := range role.Keys {
+			if w := ends(k.Expires, now); w != "" && !seen[k.Fingerprint] {
+				say("key %s %s; rotate it", k.Fingerprint, w)
+			}
+			seen[k.Fingerprint] = true
+		}
+	}
+	return append(list, r.together()...)
+}
+
+// together finds standby keys whose secret part lies beside another root key's:
+// who steals one then has both.
+func (r Report) together() []string {
+	var list []string
+	folders := map[string]bool{}
+	for _, k := range r.Roles[0].Keys {
+		for _, name := range k.Secret {
+			if !k.Standby && name != inGPG {
+				folders[filepath.Dir(name)] = true
+			}
+		}
+	}
+	for _, k := range r.Roles[0].Keys {
+		for _, name := range k.Secret {
+			if k.Standby && name != inGPG && folders[filepath.Dir(name)] {
+				list = append(list, fmt.Sprintf("the standby key lies beside the root key, and would be stolen or lost with it: take %s to another place", name))
+			}
+		}
+	}
+	return list
+}
+
+// soon is how long before its end something is worth a warning.
+const soon = 90 * 24 * time.Hour
+
+// ends words what is at an end or near it.
+func ends(at, now time.Time) string {
+	switch {
+	case at.IsZero() || at.Sub(now) > soon:
+		return ""
+	case !at.After(now):
+		return "expired on " + day(at)
+	}
+	return fmt.Sprintf("expires on %s, in %d days", day(at), int(at.Sub(now)/(24*time.Hour)))
 }

@@ -1,8 +1,16 @@
 package keys
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/google/renameio/v2"
 
 	"github.com/farboot/farboot/payload/trust"
 )
@@ -18,51 +26,139 @@ type Request struct {
 	// Summary says what the bytes are and what they change, a line each. It
 	// comes from the bytes themselves, not from the text beside them.
 	Summary []string `json:"summary"`
+
+	data []byte
+	// ballot says who can sign; it is empty where nobody knows. Its keys are
+	// among these, and what is revoked does not count.
+	ballot
+	keys    []trust.Key
+	revoked trust.Revoked
 }
 
 // Pending is the folder of requests of the keys folder.
 func (s *Set) Pending() string { return filepath.Join(s.Dir, PendingDir) }
 
 // Request writes data into the folder dir, under a name made from what it is,
-// with a text for those who will sign. One that is there is an error if its bytes differ.
+// with a text for those who will sign. One that is there with the same bytes
+// stays as it is, with the signatures it has; other bytes are an error.
 func (s *Set) Request(dir string, p trust.Purpose, data []byte) (Request, error) {
-	return Request{}, errUnfinished
+	r, err := s.describe(p, data)
+	if err != nil {
+		return Request{}, err
+	}
+	name := filepath.Join(dir, r.File)
+	if have, err := readRequestFile(name); err == nil {
+		if !bytes.Equal(have, data) {
+			return Request{}, fmt.Errorf("%s waits for signatures and says something else; collect them, or remove that file and those beside it", name)
+		}
+		r.File = name
+		return r, nil
+	}
+	w := &writer{}
+	r.write(w, dir)
+	if w.err != nil {
+		return Request{}, errors.Join(w.err, w.undo())
+	}
+	return r, nil
+}
+
+// write puts a request into a folder, the bytes last.
+func (r *Request) write(w *writer, dir string) {
+	name := filepath.Join(dir, r.File)
+	w.mkdir(dir, 0o755)
+	w.try(func() error { return renameio.WriteFile(name+".txt", []byte(r.text()), 0o644) })
+	w.try(func() error { return renameio.WriteFile(name, r.data, 0o644) })
+	w.made = append(w.made, name+".txt", name)
+	r.File = name
+}
+
+// text is what the people who sign read. It holds no more than the bytes do:
+// who is careful looks at those, with "farboot keys sign".
+func (r *Request) text() string {
+	var b strings.Builder
+	for _, line := range r.Summary {
+		fmt.Fprintln(&b, line)
+	}
+	fmt.Fprintf(&b, "\n%d more signatures are needed, by any of these keys:\n", r.needed())
+	for _, fpr := range r.able {
+		i := slices.IndexFunc(r.keys, func(k trust.Key) bool { return k.Fingerprint == fpr })
+		fmt.Fprintf(&b, "  %s  %s\n", fpr, printable(userID(r.keys[i])))
+	}
+	fmt.Fprintf(&b, "\nSign in this folder, with farboot:\n\n  farboot keys sign %s\n\nor with gpg, for FINGERPRINT one of the above:\n\n  %s\n",
+		r.File, gpgCommand(r.File, r.Purpose))
+	fmt.Fprintf(&b, "\nThen bring the signature back beside %s, for:\n\n  farboot keys collect\n", r.File)
+	return b.String()
+}
+
+// signatureName is the file of one key's signature.
+func signatureName(file string, fpr trust.Fingerprint) string {
+	return file + "." + string(fpr) + ".sig"
 }
 
 // ReadRequest reads bytes that wait for signatures, for people to look at
 // before they sign. They must be a well-formed statement or manifest. With a
-// set, which may be nil, the summary tells what changes from its newest statement.
-func ReadRequest(s *Set, file string) (Request, error) { return Request{}, errUnfinished }
+// set, which may be nil, the summary tells what changes from its newest
+// statement, and what does not follow from that is an error.
+func ReadRequest(s *Set, file string) (Request, error) {
+	data, err := readRequestFile(file)
+	if err != nil {
+		return Request{}, err
+	}
+	r, err := s.describe("", data)
+	if err != nil {
+		return Request{}, fmt.Errorf("%s: %w", file, err)
+	}
+	r.File = file
+	return r, nil
+}
 
 // SignRequest signs the bytes of a request and writes the signature beside
 // them. It returns the name of that file.
-func SignRequest(r Request, k SigningKey, now time.Time) (string, error) { return "", errUnfinished }
-
-// Collected tells what became of a request.
-type Collected struct {
-	Request
-	// Signers have signed; Needed counts what is still missing, and any of
-	// Missing can do it.
-	Signers []trust.Fingerprint `json:"signers"`
-	Needed  int                 `json:"needed"`
-	Missing []trust.Fingerprint `json:"missing,omitzero"`
-	// Refused are files beside the request that do not count, with the reason.
-	Refused []string `json:"refused,omitzero"`
-	// Done is where the result lies once nothing is needed: a statement in the
-	// folder of statements, where it is in force; a manifest's signatures in
-	// File+".sig", for publishing.
-	Done string `json:"done,omitzero"`
+func SignRequest(r Request, k SigningKey, now time.Time) (string, error) {
+	if len(r.able) > 0 && !slices.Contains(r.able, k.Fingerprint) {
+		return "", fmt.Errorf("key %s has no say in %s", k.Fingerprint, r.File)
+	}
+	sig, err := k.Sign(r.Purpose, r.data, now)
+	if err != nil {
+		return "", err
+	}
+	name := signatureName(r.File, k.Fingerprint)
+	if err := renameio.WriteFile(name, sig, 0o644); err != nil {
+		return "", err
+	}
+	return name, nil
 }
 
-// Collect merges the signatures that lie beside requests, and completes those
-// that have enough. A path is a request's file or a folder of requests;
-// without paths it is [Set.Pending]. After a statement came into force the
-// Set is an old one; [Load] reads the new.
-func Collect(s *Set, now time.Time, paths ...string) ([]Collected, error) { return nil, errUnfinished }
+// Discard removes a request with its text and signatures, for example after
+// what it asked for was published.
+func Discard(file string) error {
+	names, err := signatureFiles(file)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range append([]string{file, file + ".txt"}, names...) {
+		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	// The folder goes with its last request.
+	_ = os.Remove(filepath.Dir(file))
+	return errors.Join(errs...)
+}
 
-// Merge joins signature files for data into one that the store accepts for
-// purpose p. Signatures that do not count are left out. Too few are an error
-// that wraps [trust.ErrUntrusted].
-func Merge(store *trust.Store, p trust.Purpose, data []byte, sigs ...[]byte) ([]byte, error) {
-	return nil, errUnfinished
+// signatureFiles returns the files beside a request that claim to be
+// signatures for it, sorted.
+func signatureFiles(file string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Dir(file))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), filepath.Base(file)+".") && strings.HasSuffix(e.Name(), ".sig") {
+			names = append(names, filepath.Join(filepath.Dir(file), e.Name()))
+		}
+	}
+	return names, nil
 }

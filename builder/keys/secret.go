@@ -98,15 +98,14 @@ func checkPrivate(name string) error {
 	return nil
 }
 
-// readSecret reads and unlocks a secret key. That there is none is
+// readSecret reads a secret key, which may be locked. That there is none is
 // fs.ErrNotExist.
-func readSecret(dir string, fpr trust.Fingerprint, ask Passphrase) (*openpgp.Entity, error) {
-	name := secretName(dir, fpr)
+func readSecret(name string) (*openpgp.Entity, error) {
 	data, err := readFile(name)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(checkPrivate(dir), checkPrivate(name)); err != nil {
+	if err := checkPrivate(name); err != nil {
 		return nil, err
 	}
 	entity, err := openpgp.ReadEntity(packet.NewReader(bytes.NewReader(data)))
@@ -115,12 +114,6 @@ func readSecret(dir string, fpr trust.Fingerprint, ask Passphrase) (*openpgp.Ent
 	}
 	if entity.PrivateKey == nil {
 		return nil, fmt.Errorf("%s: holds no secret key", name)
-	}
-	if got := fingerprint(entity); got != fpr {
-		return nil, fmt.Errorf("%s: holds the key %s", name, got)
-	}
-	if err := unlock(entity, name, ask); err != nil {
-		return nil, err
 	}
 	return entity, nil
 }

@@ -1,16 +1,13 @@
 package keys
 
 import (
-	"bytes"
-	"crypto"
-	"errors"
 	"fmt"
-	"io/fs"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp/packet"
-	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+	"github.com/google/renameio/v2"
 
 	"github.com/farboot/farboot/payload/trust"
 )
@@ -19,59 +16,123 @@ import (
 // made for purpose p by as many keys as it takes.
 type Signer func(p trust.Purpose, data []byte) ([]byte, error)
 
-// Signer returns a Signer that signs with every key of the role whose secret
-// part lies in the folder secrets, dated now. It fails where those are too few.
+// SignOptions say who signs manifests, see [Set.SignWith].
+type SignOptions struct {
+	// Signers sign in any case. With them do all manifest keys in the folders
+	// Secrets; a folder that does not exist holds none.
+	Signers []SigningKey
+	Secrets []string
+	// Passphrase unlocks key files, each once.
+	Passphrase Passphrase
+	// Now is the date of the signatures.
+	Now time.Time
+	// Pending is a folder for requests: where keys are missing, what was to be
+	// signed is written there and the error wraps [ErrPending]. Empty makes
+	// missing keys an error only.
+	Pending string
+}
+
+// Signer returns a Signer that signs with the role's keys whose secret part
+// lies in the folder secrets, dated now. It fails where those are too few.
 func (s *Set) Signer(secrets string, ask Passphrase, now time.Time) Signer {
+	return s.SignWith(SignOptions{Secrets: []string{secrets}, Passphrase: ask, Now: now})
+}
+
+// SignWith returns a Signer that signs with all manifest keys at hand: while an
+// old and a new one are listed, both do. It looks for keys once, keeps them unlocked for its lifetime, and may be used by
+// several goroutines.
+func (s *Set) SignWith(o SignOptions) Signer {
+	st := s.Store.Statement()
+	hands := map[trust.Purpose]func() ([]SigningKey, error){}
+	for _, p := range []trust.Purpose{trust.PurposeManifest, trust.PurposeStatement} {
+		hands[p] = sync.OnceValues(func() ([]SigningKey, error) { return s.hands(p, o) })
+	}
 	return func(p trust.Purpose, data []byte) ([]byte, error) {
-		role, err := s.role(p)
+		b, err := ballotFor(st, p)
 		if err != nil {
 			return nil, err
 		}
-		var sigs []byte
-		var missing []string
-		for _, fpr := range role.Keys {
-			entity, err := readSecret(secrets, fpr, ask)
-			if errors.Is(err, fs.ErrNotExist) {
-				missing = append(missing, string(fpr))
-				continue
-			}
+		keys, err := hands[p]()
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			sig, err := k.Sign(p, data, o.Now)
 			if err != nil {
 				return nil, err
 			}
-			sig, err := sign(entity, p, data, now)
-			if err != nil {
-				return nil, fmt.Errorf("key %s: %w", fpr, err)
-			}
-			sigs = append(sigs, sig...)
+			b.count(k.Fingerprint, sig)
 		}
-		if have := len(role.Keys) - len(missing); have < role.Threshold {
-			return nil, fmt.Errorf("a %s needs signatures by %d keys, and %s holds %d of them; it has no %s",
-				p, role.Threshold, secrets, have, strings.Join(missing, ", "))
+		if b.done() {
+			return b.sigs(), nil
 		}
-		return sigs, nil
+		return nil, s.shortfall(p, data, b, o)
 	}
 }
 
-// role returns who signs p.
-func (s *Set) role(p trust.Purpose) (trust.Role, error) {
-	roles := s.Store.Statement().Roles
+// ballotFor returns that of a file of purpose p.
+func ballotFor(st trust.Statement, p trust.Purpose) (ballot, error) {
 	switch p {
 	case trust.PurposeStatement:
-		return roles.Root, nil
+		return ballotOf(st.Keys, st.Roles.Root), nil
 	case trust.PurposeManifest:
-		return roles.Manifest, nil
+		return ballotOf(st.Keys, st.Roles.Manifest), nil
 	}
-	return trust.Role{}, fmt.Errorf("no role signs %q", p)
+	return ballot{}, fmt.Errorf("no role signs %q", p)
 }
 
-// sign returns one detached binary signature. The purpose is not marked
-// critical: gpg 2.2 would then call the signature bad.
-func sign(entity *openpgp.Entity, p trust.Purpose, data []byte, now time.Time) ([]byte, error) {
-	var buf bytes.Buffer
-	err := openpgp.DetachSign(&buf, []*openpgp.Entity{entity}, bytes.NewReader(data), &packet.Config{
-		DefaultHash:        crypto.SHA512,
-		Time:               func() time.Time { return now },
-		SignatureNotations: []*packet.Notation{{Name: trust.Notation, Value: []byte(p), IsHumanReadable: true}},
-	})
-	return buf.Bytes(), err
+// hands returns the keys that sign for p: those that are named, and others that
+// are at hand. For a statement those are no more than it takes.
+func (s *Set) hands(p trust.Purpose, o SignOptions) ([]SigningKey, error) {
+	b, err := ballotFor(s.Store.Statement(), p)
+	if err != nil {
+		return nil, err
+	}
+	list := slices.Clone(o.Signers)
+	for _, k := range list {
+		if !slices.Contains(b.able, k.Fingerprint) {
+			return nil, fmt.Errorf("%s: key %s cannot sign a %s: trust statement %d does not list it for that",
+				k.Where, k.Fingerprint, p, s.Newest().Version)
+		}
+		b.count(k.Fingerprint, nil)
+	}
+	for _, fpr := range b.able {
+		if !b.helps(fpr) && p != trust.PurposeManifest {
+			continue
+		}
+		if _, named := b.have[fpr]; named {
+			continue
+		}
+		k, err := findKey(fpr, o.Secrets, o.Passphrase)
+		if err != nil {
+			return nil, err
+		}
+		if k.sign != nil {
+			list = append(list, k)
+			b.count(fpr, nil)
+		}
+	}
+	return list, nil
+}
+
+// shortfall tells who is missing, after it wrote a request for them if it may.
+func (s *Set) shortfall(p trust.Purpose, data []byte, b ballot, o SignOptions) error {
+	var missing []string
+	for _, fpr := range b.missing() {
+		missing = append(missing, string(fpr))
+	}
+	if o.Pending == "" {
+		return fmt.Errorf("a %s needs %d more signatures; these keys are not at hand, neither in %s nor named: %s",
+			p, b.needed(), strings.Join(o.Secrets, ", "), strings.Join(missing, ", "))
+	}
+	r, err := s.Request(o.Pending, p, data)
+	if err != nil {
+		return err
+	}
+	for fpr, sig := range b.have {
+		if err := renameio.WriteFile(signatureName(r.File, fpr), sig, 0o644); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %s needs %d more, by any of %s", ErrPending, r.File, b.needed(), strings.Join(missing, ", "))
 }

@@ -1,7 +1,18 @@
 package keys
 
 import (
+	"bytes"
+	"crypto"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
 	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
 	"github.com/farboot/farboot/payload/trust"
 )
@@ -13,6 +24,8 @@ type SigningKey struct {
 	Fingerprint trust.Fingerprint
 	// Where is the key file, or "gpg".
 	Where string
+
+	sign func(p trust.Purpose, data []byte, now time.Time) ([]byte, error)
 }
 
 // ParseSigner finds a signer by what a user writes: "gpg:FINGERPRINT" for a key
@@ -20,32 +33,133 @@ type SigningKey struct {
 // or a fingerprint alone, for a key file in one of the folders. A locked key
 // file is unlocked at its first signature, by asking.
 func ParseSigner(s string, secrets []string, ask Passphrase) (SigningKey, error) {
-	return SigningKey{}, errUnfinished
+	if name, ok := strings.CutPrefix(s, "file:"); ok {
+		return keyFile(name, "", ask)
+	}
+	name, isGPG := strings.CutPrefix(s, "gpg:")
+	fpr, err := ParseFingerprint(name)
+	if err != nil {
+		return SigningKey{}, fmt.Errorf("signer %q: %w, after gpg: or alone, or file:PATH", s, err)
+	}
+	if isGPG {
+		return gpgKey(fpr)
+	}
+	k, err := findKey(fpr, secrets, ask)
+	if err == nil && k.sign == nil {
+		err = fmt.Errorf("signer %q: no secret key of that name in %s", s, strings.Join(secrets, ", "))
+	}
+	return k, err
 }
 
-// Sign returns one binary signature over data. It was verified, whoever made it.
+// Sign returns one binary signature over data, dated now. gpg dates its
+// signatures itself; what it returns is verified before anybody uses it.
 func (k SigningKey) Sign(p trust.Purpose, data []byte, now time.Time) ([]byte, error) {
-	return nil, errUnfinished
+	if k.sign == nil {
+		return nil, errors.New("no signing key")
+	}
+	sig, err := k.sign(p, data, now)
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", k.Fingerprint, err)
+	}
+	return sig, nil
 }
 
-// SignOptions say who signs manifests, see [Set.SignWith].
-type SignOptions struct {
-	// Signers sign in any case. Then secret keys of the role in the folders
-	// Secrets do, until there are enough; a folder that does not exist holds none.
-	Signers []SigningKey
-	Secrets []string
-	// Passphrase unlocks key files, each once.
-	Passphrase Passphrase
-	// Now is the date of the signatures.
-	Now time.Time
-	// Pending is a folder for requests: where keys are missing, what was to be
-	// signed is written there and the error wraps [ErrPending]. Empty makes
-	// missing keys an error only.
-	Pending string
+// findKey looks for a key file in folders. The zero SigningKey means that there
+// is none.
+func findKey(fpr trust.Fingerprint, secrets []string, ask Passphrase) (SigningKey, error) {
+	for _, dir := range secrets {
+		k, err := keyFile(secretName(dir, fpr), fpr, ask)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = checkPrivate(dir)
+		}
+		if err != nil {
+			return SigningKey{}, err
+		}
+		return k, nil
+	}
+	return SigningKey{}, nil
 }
 
-// SignWith returns a Signer that needs not find all keys. It keeps keys
-// unlocked for its lifetime, and may be used by several goroutines.
-func (s *Set) SignWith(o SignOptions) Signer {
-	return func(trust.Purpose, []byte) ([]byte, error) { return nil, errUnfinished }
+// keyFile returns the key in a file, which must be that of fpr unless that is
+// empty. It is unlocked when it signs.
+func keyFile(name string, fpr trust.Fingerprint, ask Passphrase) (SigningKey, error) {
+	entity, err := readSecret(name)
+	if err != nil {
+		return SigningKey{}, err
+	}
+	if got := fingerprint(entity); fpr != "" && got != fpr {
+		return SigningKey{}, fmt.Errorf("%s: holds the key %s", name, got)
+	}
+	k := signingKey(entity, name)
+	sign := k.sign
+	unlocked := sync.OnceValue(func() error { return unlock(entity, name, ask) })
+	k.sign = func(p trust.Purpose, data []byte, now time.Time) ([]byte, error) {
+		if err := unlocked(); err != nil {
+			return nil, err
+		}
+		return sign(p, data, now)
+	}
+	return k, nil
+}
+
+// signingKey returns a key that signs by itself, one signature at a time: the
+// library keeps notes inside the entity.
+func signingKey(entity *openpgp.Entity, where string) SigningKey {
+	var mu sync.Mutex
+	return SigningKey{Fingerprint: fingerprint(entity), Where: where, sign: func(p trust.Purpose, data []byte, now time.Time) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return sign(entity, p, data, now)
+	}}
+}
+
+// sign returns one detached binary signature. The purpose is not marked
+// critical: gpg 2.2 would then call the signature bad.
+func sign(entity *openpgp.Entity, p trust.Purpose, data []byte, now time.Time) ([]byte, error) {
+	var buf bytes.Buffer
+	err := openpgp.DetachSign(&buf, []*openpgp.Entity{entity}, bytes.NewReader(data), &packet.Config{
+		DefaultHash:        crypto.SHA512,
+		Time:               func() time.Time { return now },
+		SignatureNotations: []*packet.Notation{{Name: trust.Notation, Value: []byte(p), IsHumanReadable: true}},
+	})
+	return buf.Bytes(), err
+}
+
+// witness returns a Store that believes each of the keys alone, for any
+// purpose. That is how single signatures are judged by the rules of package
+// trust, which otherwise answers for all together. Its statement is signed by a
+// key that exists for this moment only. Keys that could not stand in a
+// statement of this day count for nothing, nor do revoked ones.
+func witness(now time.Time, revoked trust.Revoked, keys ...trust.Key) (*trust.Store, error) {
+	own, err := maker{product: "witness", now: now}.generate("witness")
+	if err != nil {
+		return nil, err
+	}
+	st := trust.Statement{
+		Version: 1, Epoch: 1, Product: "witness", Issued: now, Expires: now.Add(time.Hour),
+		Revoked: revoked, Keys: []trust.Key{own.public},
+	}
+	list := []trust.Fingerprint{own.public.Fingerprint}
+	st.Roles = trust.Roles{Root: trust.Role{Keys: list, Threshold: 1}, Manifest: trust.Role{Keys: list, Threshold: 1}}
+	data, err := trust.EncodeStatement(st)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		more := st
+		more.Keys = append(slices.Clip(st.Keys), k)
+		list := append(slices.Clip(st.Roles.Root.Keys), k.Fingerprint)
+		more.Roles.Root.Keys, more.Roles.Manifest.Keys = list, list
+		if with, err := trust.EncodeStatement(more); err == nil {
+			st, data = more, with
+		}
+	}
+	sig, err := sign(own.entity, trust.PurposeStatement, data, now)
+	if err != nil {
+		return nil, err
+	}
+	return trust.Anchor(data, sig)
 }

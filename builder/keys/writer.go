@@ -8,18 +8,25 @@ import (
 	"slices"
 )
 
-// writer makes files that did not exist and remembers them. After the first
-// error it does nothing more.
+// writer changes folders step by step: it makes files that did not exist and
+// remembers them. After the first error it does nothing more.
 type writer struct {
 	err  error
 	made []string
+	// before, if set, is called before each step. Tests end the run there, as
+	// a power failure would.
+	before func()
 }
 
 // try runs step unless one before it failed.
 func (w *writer) try(step func() error) {
-	if w.err == nil {
-		w.err = step()
+	if w.err != nil {
+		return
 	}
+	if w.before != nil {
+		w.before()
+	}
+	w.err = step()
 }
 
 // mkdir makes a folder and those above it; one that exists is left as it is.
@@ -50,6 +57,45 @@ func (w *writer) file(name string, data []byte, mode fs.FileMode) {
 		_, err = f.Write(data)
 		return errors.Join(err, f.Sync(), f.Close())
 	})
+}
+
+// rename moves a file that was made to its place, and makes the move last.
+func (w *writer) rename(from, to string) {
+	w.try(func() error {
+		if err := os.Rename(from, to); err != nil {
+			return err
+		}
+		w.made = append(w.made, to)
+		return syncDir(filepath.Dir(to))
+	})
+}
+
+// remove removes a file, if there is one.
+func (w *writer) remove(name string) {
+	w.try(func() error {
+		if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// removeAll removes a folder, if there is one.
+func (w *writer) removeAll(name string) {
+	w.try(func() error { return os.RemoveAll(name) })
+}
+
+// sync makes the names in a folder last.
+func (w *writer) sync(dir string) {
+	w.try(func() error { return syncDir(dir) })
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // undo removes what was made, newest first.
