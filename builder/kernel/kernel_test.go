@@ -53,12 +53,12 @@ func chosen(t testing.TB, k *Kernel) (names []string, index map[string]string) {
 func TestSetsAreClosedUnderDependency(t *testing.T) {
 	files := members(t, machine...)
 	for _, tc := range []struct{ want, have string }{
-		{"", "virtio_pci virtio_ring"},
-		{"net", "libphy mdio_devres mlx4_core mlx4_en r8169 realtek virtio_pci virtio_ring xhci_hcd xhci_pci"},
-		{"usb", "virtio_pci virtio_ring xhci_hcd xhci_pci"},
-		{"ext4", "crc32c_generic crc32c_intel ext4 mbcache virtio_pci virtio_ring"},
-		{"filesystems touch-screen", "crc32c_generic crc32c_intel ext4 mbcache touch_screen virtio_pci virtio_ring"},
-		{"touch_screen usb usb", "touch_screen virtio_pci virtio_ring xhci_hcd xhci_pci"},
+		{"", "efivarfs sd_mod virtio_pci virtio_ring xhci_hcd xhci_pci"},
+		{"net", "efivarfs libphy mdio_devres mlx4_core mlx4_en r8169 realtek sd_mod virtio_pci virtio_ring xhci_hcd xhci_pci"},
+		{"usb", "efivarfs sd_mod virtio_pci virtio_ring xhci_hcd xhci_pci"},
+		{"ext4", "crc32c_generic crc32c_intel efivarfs ext4 mbcache sd_mod virtio_pci virtio_ring xhci_hcd xhci_pci"},
+		{"filesystems touch-screen", "crc32c_generic crc32c_intel efivarfs ext4 mbcache sd_mod touch_screen virtio_pci virtio_ring xhci_hcd xhci_pci"},
+		{"touch_screen usb usb", "efivarfs sd_mod touch_screen virtio_pci virtio_ring xhci_hcd xhci_pci"},
 	} {
 		names, _ := chosen(t, build(t, files, strings.Fields(tc.want)...))
 		if got := strings.Join(names, " "); got != tc.have {

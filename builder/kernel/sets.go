@@ -45,11 +45,15 @@ func companions() map[string]string {
 // baseSet is what every medium gets, whatever its recipe asks for.
 func baseSet() set {
 	return set{take: []line{
+		{"fs/efivarfs", "the agent's memory: a firmware variable"},
+		{"drivers/usb/host", usbHost},
+		{"drivers/usb/storage", "the agent's memory: the stick that it started from; with uas"},
+		{"drivers/scsi/sd_mod", "the same: disks behind USB"},
 		{"drivers/virtio/virtio_pci", "carries every virtio device of QEMU, KVM and clouds"},
 		{"drivers/virtio/virtio_mmio", "the same in microVMs"},
 		{"drivers/hv/hv_vmbus", "carries every device of Hyper-V and Azure"},
 		{"drivers/char/hw_random", "entropy at boot: without RDRAND the first random byte, and with it DHCP and TLS, waits for minutes; the generators of TPMs are built in"},
-	}}
+	}, leave: notUSBHosts()}
 }
 
 // sets is the table of all sets. Modules that they depend on come by themselves.

@@ -120,6 +120,8 @@ var machine = []synth{
 	{path: "arch/x86/crypto/crc32c-intel", info: "alias=crypto-crc32c\nalias=crc32c\nalias=cpu:type:x86,ven*fam*mod*:feature:*0094*"},
 	{path: "crypto/crc32c_generic", info: "alias=crypto-crc32c\nalias=crc32c-generic"},
 	{path: "drivers/input/touch-screen", info: "alias=of:N*T*Cacme,[a-c]-9"},
+	{path: "fs/efivarfs/efivarfs", info: "alias=fs-efivarfs"},
+	{path: "drivers/scsi/sd_mod", info: "alias=scsi:t-0x00*"},
 	{path: "drivers/gpu/unused"},
 }
 

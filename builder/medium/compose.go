@@ -7,6 +7,7 @@ import (
 
 	"github.com/farboot/farboot/builder/grub"
 	"github.com/farboot/farboot/builder/leak"
+	"github.com/farboot/farboot/builder/medium/inspect"
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/builder/tree"
 )
@@ -19,7 +20,7 @@ func Compose(ctx context.Context, p Parts) (*Medium, error) {
 	}
 	m := &Medium{Name: p.Recipe.Medium.Name, Epoch: p.Lock.Epoch}
 	c := &composer{ctx: ctx, Parts: p, m: m, agent: agent}
-	for _, step := range []func() error{c.kernel, c.layers, c.initrd, c.records, c.menu, c.loaders} {
+	for _, step := range []func() error{c.kernel, c.layers, c.tell, c.initrd, c.records, c.menu, c.loaders} {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -38,11 +39,14 @@ type composer struct {
 	agent []byte
 	// shared are the layers that do not depend on the medium's identity.
 	shared []tree.File
+	// settings is what the agent is told.
+	settings []byte
 	// kernelPackage is the package that holds kernel and modules.
 	kernelPackage string
 }
 
-// records puts on the medium, for people, what it was made of.
+// records puts on the medium, for people, what it was made of and what its agent
+// is told.
 func (c *composer) records() error {
 	marker := fmt.Sprintf("farboot medium %s\nbuild %s\nepoch %s\n", c.m.Name, c.m.Build, c.m.Epoch.Format("2006-01-02T15:04:05Z"))
 	lock, err := c.lockText()
@@ -52,8 +56,9 @@ func (c *composer) records() error {
 	return c.m.files.Add(
 		tree.Bytes(c.m.Build.marker(), []byte(marker)),
 		tree.Bytes(lockCopy, lock),
-		tree.Bytes("farboot/statement.json", c.Statement),
-		tree.Bytes("farboot/statement.json.sig", c.Signatures),
+		tree.Bytes(inspect.SettingsPath, c.settings),
+		tree.Bytes(inspect.StatementPath, c.Statement),
+		tree.Bytes(inspect.SignaturesPath, c.Signatures),
 	)
 }
 

@@ -110,6 +110,19 @@ func (c *composer) layers() error {
 	return nil
 }
 
+// tell writes down what the agent is told, once the medium has its identity.
+func (c *composer) tell() (err error) {
+	r := c.Recipe.Medium
+	c.settings, err = settings.Encode(settings.Settings{
+		Site: r.Site, Arch: "amd64", Channel: r.Channel, Build: c.m.Build.String(), Built: c.m.Epoch,
+		Floor: c.Floor, RequireTime: r.RequireTime, TrustRTC: r.TrustRTC,
+	})
+	if err != nil {
+		return fmt.Errorf("medium: %w", err)
+	}
+	return nil
+}
+
 // initrd puts the initramfs on the medium: its layers one after the other.
 func (c *composer) initrd() error {
 	last, err := c.settingsLayer()
@@ -170,16 +183,9 @@ func (c *composer) agentLayer() (tree.File, object.Ref, error) {
 // settingsLayer holds what differs from medium to medium, and the keys. It is
 // not compressed: with its about 5 KiB it is made anew each time.
 func (c *composer) settingsLayer() (tree.File, error) {
-	r := c.Recipe.Medium
-	text, err := settings.Encode(settings.Settings{
-		Site: r.Site, Arch: "amd64", Channel: r.Channel, Build: c.m.Build.String(), Built: c.m.Epoch,
-	})
-	if err != nil {
-		return tree.File{}, fmt.Errorf("medium: %w", err)
-	}
 	trust := strings.TrimPrefix(settings.TrustDir, "/")
 	return c.pack(initramfs.None, initramfs.FromTree(
-		tree.Bytes(strings.TrimPrefix(settings.Path, "/"), text),
+		tree.Bytes(strings.TrimPrefix(settings.Path, "/"), c.settings),
 		tree.Bytes(trust+"/statement.json", c.Statement),
 		tree.Bytes(trust+"/statement.json.sig", c.Signatures),
 	))

@@ -7,7 +7,7 @@
 // content. The packages below it know the formats: iso9660, esp, hybrid;
 // inspect reads a finished image back.
 //
-// The same lock, agent and trust statement give the same bytes: the epoch comes
+// The same lock, agent, trust statement and floor give the same bytes: the epoch comes
 // from the lock, the GUIDs and the marker's name from the [BuildID]. Nothing
 // that holds a secret key is packed. The package does not sign and does not
 // fetch.
@@ -28,6 +28,7 @@ import (
 	"github.com/farboot/farboot/builder/source/cache"
 	"github.com/farboot/farboot/builder/tree"
 	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/state"
 )
 
 // Packages that every medium takes its bootloaders from.
@@ -58,6 +59,9 @@ type Parts struct {
 	// Statement and Signatures are the trust statement that the medium carries
 	// and its signature file.
 	Statement, Signatures []byte
+	// Floor is what was published so far: the medium's agent accepts nothing
+	// older.
+	Floor state.Floor
 }
 
 // Medium is a composed medium, not packed yet.
@@ -107,7 +111,7 @@ func (b BuildID) derive(use string) [sha256.Size]byte {
 // package, the layers of the initramfs for the agent and for how this farboot
 // packs them.
 func buildID(p Parts, layers []object.Ref) BuildID {
-	return BuildID(keyOf("medium", p.Lock.Sum, layers, object.OfBytes(p.Statement), object.OfBytes(p.Signatures)))
+	return BuildID(keyOf("medium", p.Lock.Sum, layers, object.OfBytes(p.Statement), object.OfBytes(p.Signatures), p.Floor))
 }
 
 // keyOf hashes what a result depends on.

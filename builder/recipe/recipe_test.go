@@ -42,6 +42,20 @@ machines:
 default: [installer]
 `
 
+func TestTimeKeys(t *testing.T) {
+	for text, want := range map[string][2]bool{
+		"": {}, "require_time: true\n": {true, false}, "trust_rtc: true\nrequire_time: false\n": {false, true},
+	} {
+		r, err := recipe.Parse("recipes/netboot.yaml", []byte(medium+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]bool{r.Medium.RequireTime, r.Medium.TrustRTC}; got != want {
+			t.Errorf("%q: %v; want %v", text, got, want)
+		}
+	}
+}
+
 func TestMediumDefaults(t *testing.T) {
 	r, err := recipe.Parse("recipes/netboot.yaml", []byte(medium))
 	if err != nil {
@@ -134,6 +148,7 @@ func TestRefusals(t *testing.T) {
 		{"entry twice", site, "default: [installer]", "default: [installer, installer]", `stands twice`, ``},
 		{"empty match", site, `{mac: "52-54-00-AB-34-56"}`, `{}`, `machines[0].match: want at least one`, ``},
 		{"bad mac", site, `52-54-00-AB-34-56`, `52-54-00`, `machines[0].match: mac`, ``},
+		{"yes for true on a medium", medium, "trust: keys", "trust: keys\nrequire_time: yes", `require_time: want true or false, have "yes"`, ``},
 		{"yes for true", site, "product: demo", "product: demo\ndocuments: yes", `documents: want true or false, have "yes"`, ``},
 		{"two machines, one document", site, "machines:\n", "documents: true\nmachines:\n  - {match: {mac: \"52:54:00:ab:34:56\", serial: \"\"}, boot: [installer]}\n",
 			`machines[1].match: has the same document as machines[0]`, `the first of uuid, serial and mac`},

