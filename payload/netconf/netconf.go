@@ -109,10 +109,10 @@ type Bond struct {
 	Members []Card `json:"members" yaml:"members"`
 }
 
-// BondModes are the modes of Documentation/networking/bonding.rst that need no
-// further setting.
+// BondModes are the modes of Documentation/networking/bonding.rst. The index of
+// each is its number (include/uapi/linux/if_bonding.h).
 func BondModes() []string {
-	return []string{"802.3ad", "active-backup", "balance-rr", "balance-xor", "balance-tlb", "balance-alb", "broadcast"}
+	return []string{"balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"}
 }
 
 // Decode reads and checks a list.

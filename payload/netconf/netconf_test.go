@@ -107,6 +107,7 @@ func TestRefusals(t *testing.T) {
 		`[{"card": {"mac": "52:54:00:12:34:5G"}}]`:                                           "mac ",
 		`[{"card": {"mac": "52:54:00:AB:34:56"}}]`:                                           "lower case",
 		`[{"card": {"mac": "01:00:5e:00:00:01"}}]`:                                           "one card's",
+		`[{"card": {"driver": "-b"}}]`:                                                       "driver ",
 		`[{"card": {"driver": "a b"}}]`:                                                      "driver ",
 		`[{"card": {"name": "eth["}}]`:                                                       "name ",
 		`[{"bond": {"mode": "lacp", "members": [{"name": "eth*"}]}}]`:                        `bond mode "lacp"`,

@@ -3,8 +3,11 @@ package network
 import (
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/farboot/farboot/payload/netconf"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,9 +29,9 @@ func addVLAN(card string, id, mtu int) error {
 			return fmt.Errorf("MTU %d: %w", mtu, err)
 		}
 	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.ParentIndex = vlanName(card, id), parent.Attrs().Index
-	return made("8021q", netlink.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: id, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}))
+	return addLink(vlanName(card, id), parent.Attrs().Index, "8021q", "vlan", func(data *nl.RtAttr) {
+		data.AddRtAttr(nl.IFLA_VLAN_ID, nl.Uint16Attr(uint16(id)))
+	})
 }
 
 // miimon is how often the bonding driver looks at its cards' carriers, in
@@ -37,11 +40,11 @@ const miimon = 100
 
 // join makes the card a member of the bond, which is made where it is not there.
 func join(bond, mode, card string) error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = bond
-	b := netlink.NewLinkBond(attrs)
-	b.Mode, b.Miimon = netlink.StringToBondMode(mode), miimon
-	if err := made("bonding", netlink.LinkAdd(b)); err != nil {
+	err := addLink(bond, 0, "bonding", "bond", func(data *nl.RtAttr) {
+		data.AddRtAttr(nl.IFLA_BOND_MODE, nl.Uint8Attr(uint8(slices.Index(netconf.BondModes(), mode))))
+		data.AddRtAttr(nl.IFLA_BOND_MIIMON, nl.Uint32Attr(miimon))
+	})
+	if err != nil {
 		return err
 	}
 	master, err := netlink.LinkByName(bond)
@@ -59,16 +62,27 @@ func join(bond, mode, card string) error {
 	return netlink.LinkSetMaster(member, master)
 }
 
-// made explains the error of making an interface, which exists already if it is
-// left from the round before.
-func made(module string, err error) error {
-	switch {
+// addLink makes an interface, unless it is there since the round before. It
+// speaks netlink itself: netlink.LinkAdd knows 40 kinds and adds 150 kB.
+func addLink(name string, parent int, module, kind string, describe func(data *nl.RtAttr)) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	if parent != 0 {
+		req.AddData(nl.NewRtAttr(unix.IFLA_LINK, nl.Uint32Attr(uint32(parent))))
+	}
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(kind))
+	describe(info.AddRtAttr(nl.IFLA_INFO_DATA, nil))
+	req.AddData(info)
+	switch _, err := req.Execute(unix.NETLINK_ROUTE, 0); {
 	case errors.Is(err, unix.EEXIST):
 		return nil
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("the kernel lacks the module %s: %w", module, err)
+	default:
+		return err
 	}
-	return err
 }
 
 // remove deletes an interface that was made.
