@@ -2,6 +2,7 @@ package site
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -13,8 +14,6 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/payload/fetch"
-	"github.com/farboot/farboot/payload/manifest"
-	"github.com/farboot/farboot/payload/trust"
 )
 
 // nginxConfig is all that nginx needs to serve a site: user, folder for its own
@@ -96,19 +95,14 @@ func TestNginxDoesTheSame(t *testing.T) {
 	client := fetch.New(fetch.DefaultLimits())
 	defer client.Close()
 	for _, base := range []string{ours, theirs} {
-		data, err := client.Document(t.Context(), base+"/"+manifest.File, manifest.MaxSize)
+		files := func(ctx context.Context, name string, max int64) ([]byte, error) {
+			return client.Document(ctx, base+"/"+name, max)
+		}
+		a, err := asMedium(t.Context(), p.options.Keys.Store, p.terms(), files, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
-		sigs, err := client.Document(t.Context(), base+"/"+manifest.Signature, trust.MaxSignatureSize)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := open(p.options.Keys.Store, data, sigs, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, ref := range refs(m) {
+		for _, ref := range refs(a.Manifest.Entries) {
 			got := make(buffer, ref.Size)
 			if err := client.Object(t.Context(), []string{base + "/" + ref.Path()}, ref, got, nil); err != nil {
 				t.Error(err)

@@ -21,7 +21,7 @@ func (p *publication) objects(ctx context.Context) error {
 			source[f.Ref] = f.Path
 		}
 	}
-	for _, ref := range refs(p.manifest) {
+	for _, ref := range refs(p.manifest.Entries) {
 		added, err := p.object(ctx, ref, source[ref])
 		if err != nil {
 			return err

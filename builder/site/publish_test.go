@@ -14,6 +14,7 @@ import (
 
 	"github.com/farboot/farboot/builder/keys"
 	"github.com/farboot/farboot/builder/leak"
+	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/trust"
@@ -78,21 +79,32 @@ func (p *project) publish(t testing.TB) Result {
 	return res
 }
 
-// offers fails unless the site, read as a machine would, has the given version
-// and every object of it.
+// terms are those of a medium for the site.
+func (p *project) terms() accept.Terms {
+	return accept.Terms{Product: "demo", Arch: "amd64", Channel: "stable"}
+}
+
+// offers fails unless the site, read by media of every statement, has the given
+// version and every object of it.
 func (p *project) offers(t testing.TB, version int64) {
 	t.Helper()
-	m, err := Open(p.options.Dir, p.options.Keys.Store, time.Now())
+	stores, err := Stores(p.options.Keys)
 	if err != nil {
-		t.Error(err)
-		return
+		t.Fatal(err)
 	}
-	if m.Version != version {
-		t.Errorf("site has version %d, want %d", m.Version, version)
-	}
-	for _, ref := range refs(m) {
-		if err := verify(t.Context(), filepath.Join(p.options.Dir, ref.Path()), ref); err != nil {
+	for _, store := range stores {
+		a, err := asMedium(t.Context(), store, p.terms(), Files(p.options.Dir), time.Now())
+		if err != nil {
 			t.Error(err)
+			return
+		}
+		if a.Manifest.Version != version {
+			t.Errorf("site has version %d, want %d", a.Manifest.Version, version)
+		}
+		for _, ref := range refs(a.Manifest.Entries) {
+			if err := verify(t.Context(), filepath.Join(p.options.Dir, ref.Path()), ref); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
@@ -227,7 +239,7 @@ func TestPublishRefuses(t *testing.T) {
 			sign := p.options.Sign
 			p.options.Sign = func(_ trust.Purpose, d []byte) ([]byte, error) { return sign(trust.PurposeStatement, d) }
 		}},
-		"other keys": {ErrForeign, "unknown key", func(t *testing.T, p *project, e *Entry) {
+		"other keys": {ErrForeign, "is not what", func(t *testing.T, p *project, e *Entry) {
 			p.options.Keys = p.keys(t, "keys2", "demo", p.options.Now)
 			p.options.Sign = p.options.Keys.Signer(p.secrets, nil, p.options.Now)
 		}},
@@ -272,7 +284,12 @@ func (p *project) snapshot(t testing.TB) string {
 // TestPublishOverForeign: what cannot be verified is not written over.
 func TestPublishOverForeign(t *testing.T) {
 	for name, spoil := range map[string]func(dir string) error{
-		"unsigned": func(dir string) error { return os.Remove(filepath.Join(dir, "manifest.json.sig")) },
+		"unsigned": func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, "manifest.json.sig")), os.Remove(filepath.Join(dir, "../keys/published.json")))
+		},
+		"later statement": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "trust/2.json"), []byte("{}"), 0o644)
+		},
 		"edited": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "manifest.json"), []byte("{}"), 0o644)
 		},
@@ -295,40 +312,6 @@ func TestPublishOverForeign(t *testing.T) {
 				t.Error("the site has changed")
 			}
 		})
-	}
-}
-
-// TestSwap: between all steps of a replacement, and when one is the last, the
-// site is whole and the next publication goes on from it.
-func TestSwap(t *testing.T) {
-	for stop := range 4 {
-		p := newProject(t)
-		p.publish(t)
-		p.options.Product = "demo"
-		run := &publication{PublishOptions: p.options, store: p.options.Keys.Store}
-		for _, step := range []func() error{run.begin, run.describe, run.sign, func() error { return run.objects(t.Context()) }} {
-			if err := step(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		steps := run.swap()
-		if len(steps) != 3 {
-			t.Fatalf("%d steps, the test knows 3", len(steps))
-		}
-		for _, step := range steps[:stop] {
-			if err := step(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		version := int64(1)
-		if stop >= 2 {
-			version = 2
-		}
-		p.offers(t, version)
-		if res := p.publish(t); res.Version != version+1 {
-			t.Errorf("stopped after %d steps: next version is %d, want %d", stop, res.Version, version+1)
-		}
-		p.offers(t, version+1)
 	}
 }
 
