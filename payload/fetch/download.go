@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/farboot/farboot/payload/object"
 )
 
-// download is an object on its way from one URL, over as many answers as that
-// takes.
+// errStitched says that bytes of several origins, each of which may be right, do
+// not make the object: whose fault it is cannot be told.
+var errStitched = fmt.Errorf("%w: bytes that came from different places do not make the object", ErrUnreachable)
+
+// download is an object on its way, over as many answers as that takes.
 type download struct {
 	ref      object.Ref
 	dst      io.WriterAt
@@ -22,6 +26,8 @@ type download struct {
 	verifier  *object.Verifier // of the bytes in dst so far
 	validator string           // names the server's version of those bytes, for If-Range; may be empty
 	html      bool             // those bytes begin like a web page
+	source    string           // where bytes come from now
+	sources   []string         // where those bytes have come from; an earlier call's come from ""
 	furthest  int64            // the most bytes that were ever there
 	left      int64            // how many of them an earlier call has left in dst
 }
@@ -29,6 +35,7 @@ type download struct {
 // restart forgets what is there.
 func (d *download) restart() {
 	d.verifier, d.validator, d.html, d.left = object.NewVerifier(d.ref), "", false, 0
+	d.sources = nil
 }
 
 // resume takes the first bytes of dst, at most max, for the object's beginning.
@@ -43,6 +50,9 @@ func (d *download) resume(max int64) bool {
 	switch {
 	case err == nil && n < d.ref.Size:
 		d.left, d.furthest = n, n
+		if n > 0 {
+			d.sources = []string{""}
+		}
 	case err == nil && d.verifier.Close() == nil:
 		return true
 	default:
@@ -63,26 +73,30 @@ func (d *download) header() http.Header {
 	return header
 }
 
-// take takes the missing bytes, or all of them, from an answer.
+// take takes the missing bytes, or all of them, from an answer. An answer that
+// cannot be the object leaves what is there as it was.
 func (d *download) take(resp *http.Response) error {
+	start := int64(0)
 	switch resp.StatusCode {
 	case http.StatusOK:
-		d.restart()
-		d.validator = validator(resp.Header)
 	case http.StatusPartialContent:
-		want := fmt.Sprintf("bytes %d-%d/%d", d.verifier.Written(), d.ref.Size-1, d.ref.Size)
+		start = d.verifier.Written()
+		want := fmt.Sprintf("bytes %d-%d/%d", start, d.ref.Size-1, d.ref.Size)
 		if got := resp.Header.Get("Content-Range"); got != want {
 			return fmt.Errorf("%w: range %q, want %q", ErrCorrupt, got, want)
 		}
 	default:
 		return statusError(resp)
 	}
-	done := d.verifier.Written()
-	if length := resp.ContentLength; length >= 0 && done+length != d.ref.Size {
+	if length := resp.ContentLength; length >= 0 && start+length != d.ref.Size {
 		head, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
-		d.html = done == 0 && LooksLikeHTML(head)
-		return d.corrupt(&object.MismatchError{Want: d.ref, Got: object.Ref{Size: done + length}})
+		html := start == 0 && LooksLikeHTML(head)
+		return corrupt(&object.MismatchError{Want: d.ref, Got: object.Ref{Size: start + length}}, html)
 	}
+	if start == 0 {
+		d.restart()
+	}
+	d.validator = validator(resp.Header)
 	return d.copy(resp.Body)
 }
 
@@ -103,12 +117,13 @@ func (d *download) copy(body io.Reader) error {
 		switch {
 		case err == nil:
 			continue
-		case whole && d.left > 0 && d.verifier.Close() != nil:
+		case whole && len(d.sources) > 1 && d.verifier.Close() != nil:
 			d.restart()
-			return fmt.Errorf("%w: what was there before was not the object's beginning", ErrUnreachable)
+			d.furthest = 0
+			return errStitched
 		case whole, // the hash tells more than the way the connection ended
 			eof && d.html:
-			return d.corrupt(d.verifier.Close())
+			return corrupt(d.verifier.Close(), d.html)
 		case eof:
 			err = fmt.Errorf("%w: %w", ErrUnreachable, io.ErrUnexpectedEOF)
 		}
@@ -122,13 +137,16 @@ func (d *download) write(p []byte, offset int64) error {
 		return nil
 	}
 	if _, err := d.verifier.Write(p); err != nil {
-		return d.corrupt(err)
+		return corrupt(err, d.html)
 	}
 	if _, err := d.dst.WriteAt(p, offset); err != nil {
 		d.giveUp(err)
 		return err
 	}
 	d.furthest = max(d.furthest, d.verifier.Written())
+	if !slices.Contains(d.sources, d.source) {
+		d.sources = append(d.sources, d.source)
+	}
 	if d.progress != nil {
 		d.progress(d.verifier.Written())
 	}
@@ -136,11 +154,11 @@ func (d *download) write(p []byte, offset int64) error {
 }
 
 // corrupt gives a mismatch, where it is one, its class.
-func (d *download) corrupt(mismatch error) error {
+func corrupt(mismatch error, html bool) error {
 	switch {
 	case mismatch == nil:
 		return nil
-	case d.html:
+	case html:
 		return fmt.Errorf("%w: %w: %w", ErrCorrupt, errHTML, mismatch)
 	}
 	return fmt.Errorf("%w: %w", ErrCorrupt, mismatch)

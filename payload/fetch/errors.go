@@ -31,6 +31,12 @@ var (
 	ErrRefused = errors.New("refused")
 )
 
+// ErrPortal goes with [ErrCorrupt] or [ErrRefused] where an answer looks like
+// that of a captive portal or of an error page with status 200: HTML, or a
+// redirect to another server. What comes from such a network says nothing about
+// the server that was meant.
+var ErrPortal = errors.New("captive portal?")
+
 // StatusError is an answer with a status other than the wanted one. Its class
 // follows from the code.
 type StatusError struct {
@@ -61,7 +67,7 @@ func (e *StatusError) Is(class error) bool {
 type Error struct {
 	// Object names the wanted object; it is empty for a document.
 	Object string
-	// Attempts are in the order in which they were made.
+	// Attempts are in the order in which they were made: the first 63 and the last.
 	Attempts []Attempt
 }
 
@@ -123,6 +129,9 @@ func (e *Error) add(url string, err error) {
 			return
 		}
 	}
+	if most := 64; len(e.Attempts) == most { // a server may cut a large object many thousand times
+		e.Attempts = e.Attempts[:most-1]
+	}
 	e.Attempts = append(e.Attempts, Attempt{URL: url, Err: err, Times: 1})
 }
 
@@ -146,7 +155,7 @@ func classify(err error) error {
 }
 
 // errHTML is what a captive portal or an error page in a 200 answer looks like.
-var errHTML = errors.New("got HTML (captive portal?)")
+var errHTML = fmt.Errorf("got HTML (%w)", ErrPortal)
 
 // LooksLikeHTML tells whether data begins like a web page. Nothing that farboot
 // fetches does.

@@ -118,7 +118,7 @@ func (c *Client) Object(ctx context.Context, urls []string, ref object.Ref, dst 
 	failed := &Error{Object: ref.SHA256.String()}
 	left := ref.Size
 	for _, url := range urls {
-		d := download{ref: ref, dst: dst, progress: progress, giveUp: giveUp}
+		d := download{ref: ref, dst: dst, progress: progress, giveUp: giveUp, source: url}
 		if d.resume(left) {
 			return nil
 		}

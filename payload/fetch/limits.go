@@ -41,6 +41,16 @@ type Limits struct {
 	// between requests.
 	IdleConns int
 	IdleTime  time.Duration
+	// Trial is the span over which the rate of one of several [Mirrors] is
+	// measured, and how long it may be silent while another has not failed. Two
+	// lost packets in a row cost TCP 3 s.
+	Trial time.Duration
+	// Forget is how long Mirrors holds a rate or a failure for news. Congestion
+	// and restarts of servers are over in minutes.
+	Forget time.Duration
+	// Parallel bounds the objects that Mirrors fetches at a time. More than a
+	// few connections fill no link better, and each has its buffers.
+	Parallel int
 }
 
 // DefaultLimits returns the limits that the agent and the builder use.
@@ -59,6 +69,9 @@ func DefaultLimits() Limits {
 		RetryAfterMax: time.Minute,
 		IdleConns:     8,
 		IdleTime:      30 * time.Second,
+		Trial:         3 * time.Second,
+		Forget:        2 * time.Minute,
+		Parallel:      3,
 	}
 }
 

@@ -89,7 +89,7 @@ func (l Limits) checkRedirect(next *http.Request, via []*http.Request) error {
 		return fmt.Errorf("%w: redirect from https to http", ErrRefused)
 	case !strings.EqualFold(from.Hostname(), next.URL.Hostname()),
 		from.Port() != next.URL.Port() && !upgrade:
-		return fmt.Errorf("%w: redirect to another server, %q", ErrRefused, next.URL.Host)
+		return fmt.Errorf("%w: redirect to another server, %q (%w)", ErrRefused, next.URL.Host, ErrPortal)
 	}
 	return nil
 }

@@ -139,8 +139,10 @@ type Answer struct {
 
 	Silent bool          // not even a status line
 	Flood  bool          // a header that never ends
-	Drip   time.Duration // the pause before each byte of the body behind Fast
-	Fast   int           // how many bytes are sent at once
+	Late   time.Duration // the pause before the status line
+	Fast   int           // how many bytes of the body are sent at once
+	Step   int           // how many bytes are sent at a time behind Fast
+	Drip   time.Duration // the pause before each Step
 	Stop   int           // how many bytes of the body, as sent, are sent; -1 is all
 	Hang   bool          // keep the connection open after the last byte
 }
@@ -160,6 +162,9 @@ func (a *Answer) send(ctx context.Context, conn net.Conn) error {
 	if a.Silent {
 		return hang(conn)
 	}
+	if err := wait(ctx, a.Late); err != nil {
+		return err
+	}
 	if err := a.sendHeader(conn); err != nil {
 		return err
 	}
@@ -178,7 +183,7 @@ func (a *Answer) send(ctx context.Context, conn net.Conn) error {
 		if _, err := io.CopyN(conn, body, int64(a.Fast)); err != nil {
 			return err
 		}
-		w = dripper{ctx, conn, a.Drip}
+		w = dripper{ctx, conn, a.Step, a.Drip}
 	}
 	if _, err := io.Copy(w, body); err != nil {
 		return err
@@ -246,23 +251,36 @@ func chunked(data []byte) []byte {
 	return b.Bytes()
 }
 
-// dripper writes one byte at a time.
+// dripper writes a few bytes at a time.
 type dripper struct {
 	ctx   context.Context
 	w     io.Writer
+	step  int
 	pause time.Duration
 }
 
-func (d dripper) Write(p []byte) (int, error) {
-	for i := range p {
-		select {
-		case <-time.After(d.pause):
-		case <-d.ctx.Done():
-			return i, d.ctx.Err()
+func (d dripper) Write(p []byte) (n int, err error) {
+	for n < len(p) {
+		if err := wait(d.ctx, d.pause); err != nil {
+			return n, err
 		}
-		if _, err := d.w.Write(p[i : i+1]); err != nil {
-			return i, err
+		sent, err := d.w.Write(p[n:min(n+d.step, len(p))])
+		if n += sent; err != nil {
+			return n, err
 		}
 	}
-	return len(p), nil
+	return n, nil
+}
+
+// wait waits, unless ctx ends.
+func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

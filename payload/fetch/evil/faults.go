@@ -54,12 +54,23 @@ func Stall(n int) Fault { return change(func(a *Answer) { a.Stop, a.Hang = n, tr
 func Silent() Fault { return change(func(a *Answer) { a.Silent = true }) }
 
 // Drip sends the body byte by byte, with a pause before each.
-func Drip(pause time.Duration) Fault { return change(func(a *Answer) { a.Drip = pause }) }
+func Drip(pause time.Duration) Fault { return DripFrom(0, pause) }
 
 // DripFrom is a Drip that begins after n bytes.
 func DripFrom(n int, pause time.Duration) Fault {
-	return change(func(a *Answer) { a.Fast, a.Drip = n, pause })
+	return change(func(a *Answer) { a.Fast, a.Step, a.Drip = n, 1, pause })
 }
+
+// Slow sends the body at a rate in bytes per second, ten times a second.
+func Slow(rate int) Fault { return Bursts(max(rate/10, 1), time.Second/10) }
+
+// Bursts sends n bytes of the body at a time, with a pause before each.
+func Bursts(n int, pause time.Duration) Fault {
+	return change(func(a *Answer) { a.Fast, a.Step, a.Drip = 0, n, pause })
+}
+
+// Late answers after a while.
+func Late(pause time.Duration) Fault { return change(func(a *Answer) { a.Late = pause }) }
 
 // CloseDelimited claims no length: the body ends with the connection. With
 // [Cut] before it, the client cannot tell half a body from a whole one.
