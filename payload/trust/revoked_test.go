@@ -139,7 +139,18 @@ func TestChainRevokedSubkey(t *testing.T) {
 		sim.List(st, trusttest.Root, sim.Root)
 		revoke(st)
 	}
+	// The subkey falls with its primary key.
 	fork := sim.Fork()
+	fork.Issue(func(st *trust.Statement) {
+		sim.Drop(st, card)
+		st.Revoked.Keys = []trust.RevokedKey{{Fingerprint: card.Fingerprint(), Reason: "stolen", Since: issued}}
+	}, card, sim.Standby)
+	walks(t, sim.Store(1), fork.Files(), 3)
+	files := fork.Files()
+	files["trust/3.json.sig"] = sim.Sign(trust.PurposeStatement, files["trust/3.json"], card)
+	stops(t, sim.Store(1), files, trust.ErrUntrusted, "by the keys of 2", string(card.Fingerprint())+" has been revoked")
+
+	fork = sim.Fork()
 	fork.Issue(without, card)
 	stops(t, sim.Store(1), fork.Files(), trust.ErrUntrusted, "by the keys of 2", "has been revoked")
 	sim.Issue(without, sim.Root)
@@ -175,9 +186,11 @@ func TestRevokedIsChecked(t *testing.T) {
 	obj := func(reason string, since time.Time) trust.Revoked {
 		return trust.Revoked{Objects: []trust.RevokedObject{{Reason: reason, Since: since}}}
 	}
-	many := trust.Revoked{}
+	var manyKeys, manyObjects trust.Revoked
 	for i := range trust.MaxRevoked + 1 {
-		many.Objects = append(many.Objects, trust.RevokedObject{SHA256: object.ID{byte(i)}, Reason: "x", Since: issued})
+		fpr := trust.Fingerprint(fmt.Sprintf("%040X", i))
+		manyKeys.Keys = append(manyKeys.Keys, trust.RevokedKey{Fingerprint: fpr, Reason: "x", Since: issued})
+		manyObjects.Objects = append(manyObjects.Objects, trust.RevokedObject{SHA256: object.ID{byte(i)}, Reason: "x", Since: issued})
 	}
 	for says, r := range map[string]trust.Revoked{
 		"40 upper-case":           key(trust.RevokedKey{Fingerprint: "", Reason: "x", Since: issued}),
@@ -189,7 +202,8 @@ func TestRevokedIsChecked(t *testing.T) {
 		"has been revoked since":  key(trust.RevokedKey{Fingerprint: sim.Manifest.Fingerprint(), Reason: "x", Since: issued}),
 		"listed twice":            {Keys: slices.Repeat(key(trust.RevokedKey{Fingerprint: fpr, Reason: "x", Since: issued}).Keys, 2)},
 		"0000 is listed twice":    {Objects: slices.Repeat(obj("x", issued).Objects, 2)},
-		"129 revocations":         many,
+		"129 revocations":         manyObjects,
+		"129 revocations, at":     manyKeys,
 		"81 bytes":                obj(strings.Repeat("x", 81), issued),
 		"blanks":                  obj(" x", issued),
 		"U+001B is not printable": obj("\x1b[2J", issued),
@@ -210,9 +224,14 @@ func TestRevokes(t *testing.T) {
 	sim := trusttest.NewSim(t, "demo", issued)
 	sim.Issue(func(st *trust.Statement) {
 		st.Revoked.Objects = []trust.RevokedObject{{SHA256: bad, Reason: "CVE-2026-0001", Since: issued.Add(time.Millisecond)}}
+		st.Revoked.Keys = []trust.RevokedKey{{Fingerprint: flip(sim.Root.Fingerprint()), Reason: "lost", Since: issued}}
 	})
 	store := walks(t, sim.Store(1), sim.Files(), 2)
 	store.Statement().Revoked.Objects[0].SHA256 = good
+	store.Statement().Revoked.Keys[0].Reason = "changed"
+	if got := store.Statement().Revoked.Keys[0].Reason; got != "lost" {
+		t.Errorf("Store changed through Statement(): %q", got)
+	}
 	if r, ok := store.Revokes(bad); !ok || r.Reason != "CVE-2026-0001" || !r.Since.Equal(issued) {
 		t.Errorf("Revokes = %v, %v", r, ok)
 	}

@@ -19,6 +19,12 @@ func TestEncodeStatementIsCanonical(t *testing.T) {
 	root, a, b := trusttest.NewKey(t, "root", issued), trusttest.NewKey(t, "a", issued), trusttest.NewKey(t, "b", issued)
 	one := statement(t, root, a, b)
 	two := statement(t, root, b, a)
+	one.Revoked.Keys = []trust.RevokedKey{
+		{Fingerprint: flip(a.Fingerprint()), Reason: "stolen", Since: issued},
+		{Fingerprint: flip(b.Fingerprint()), Reason: "lost", Since: issued},
+	}
+	two.Revoked.Keys = []trust.RevokedKey{one.Revoked.Keys[1], one.Revoked.Keys[0]}
+	two.Revoked.Objects = []trust.RevokedObject{}
 	two.Issued = two.Issued.In(time.FixedZone("", 3600)).Add(time.Millisecond)
 	first, err := trust.EncodeStatement(one)
 	if err != nil {
@@ -59,6 +65,7 @@ func TestMalformedStatement(t *testing.T) {
 		change     func(*trust.Statement)
 	}{
 		{"version 0", "version 0", func(s *trust.Statement) { s.Version = 0 }},
+		{"epoch 0", "epoch 0", func(s *trust.Statement) { s.Epoch = 0 }},
 		{"no product", "product", func(s *trust.Statement) { s.Product = "" }},
 		{"no issue", "issued", func(s *trust.Statement) { s.Issued = time.Time{} }},
 		{"no expiry", "expires", func(s *trust.Statement) { s.Expires = time.Time{} }},
