@@ -27,13 +27,13 @@
 //
 // Statements are numbered. N+1 is believed by who believes N if enough root
 // keys of N and enough root keys of N+1 have signed it: the rules are those of
-// The Update Framework (TUF specification, section 5.3). So a medium that was burned
-// with statement 1 follows any number of rotations up to [MaxHops], and nobody
-// has to be told anything but the number of the next file. A key is replaced by
-// leaving it out of N+1. A root key that runs out signs its own prolongation
-// while it is valid; later only the others can. On the way, dates of expiry mean nothing; whether the
-// last statement has expired is the caller's to judge, by a clock that it
-// trusts.
+// The Update Framework (TUF specification, section 5.3). So a medium that was
+// burned with statement 1 follows any number of rotations up to [MaxHops], and
+// nobody has to be told anything but the number of the next file. A key is
+// replaced by leaving it out of N+1. A root key that runs out signs its own
+// prolongation while it is valid; later only the others can. On the way, dates
+// of expiry of statements mean nothing; whether the last one has expired is the
+// caller's to judge, by a clock that it trusts.
 //
 // # Revocation
 //
