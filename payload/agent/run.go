@@ -18,6 +18,7 @@ import (
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/hardware"
 	"github.com/farboot/farboot/payload/agent/network"
+	"github.com/farboot/farboot/payload/agent/persist"
 	"github.com/farboot/farboot/payload/manifest"
 	"golang.org/x/sys/unix"
 )
@@ -63,7 +64,7 @@ func start(ctx context.Context, c *console.Console) (err error) {
 		return fmt.Errorf("this medium cannot be used: %w", err)
 	}
 	c.Printf("farboot: medium %s of %s", medium.Build, medium.Built.UTC().Format(time.DateOnly))
-	return boot.Run(ctx, rooms(ctx, c), medium, boot.DefaultLimits())
+	return boot.Run(ctx, rooms(ctx, c, medium), medium, boot.DefaultLimits())
 }
 
 // crash shows a recovered panic with its stack, where there is one.
@@ -76,23 +77,34 @@ func crash(c *console.Console, where string, recovered any) error {
 }
 
 // rooms connects the stages with this machine.
-func rooms(ctx context.Context, c *console.Console) boot.Rooms {
+func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Rooms {
 	sysfs := os.DirFS("/sys")
 	if handover.Locked(sysfs) {
 		c.Printf("hardware: Secure Boot is on: only signed kernels will start")
 	}
 	loader := drivers(ctx, c, sysfs)
+	memory := persist.Open(persist.Config{
+		Sys: "/sys", Dev: "/dev", Build: medium.Build, Log: c.Printf,
+		Product: medium.Store.Statement().Product, Channel: medium.Channel,
+	})
 	return boot.Rooms{
 		Log:   c.Printf,
 		Flush: c.Flush,
 		Ready: func(ctx context.Context, limit time.Duration) error {
 			loader.Wait(ctx, limit)
+			if err := persist.Mount(modulesDir()); err != nil {
+				c.Printf("%v", err)
+			}
 			return hardware.WaitEntropy(ctx, c.Printf)
 		},
 		Drop:      loader.Drop,
 		Available: func() int64 { return hardware.Available(os.DirFS("/proc")) },
 		Identity:  func() manifest.Identity { return hardware.Identity(sysfs) },
+		Now:       time.Now,
 		SetClock:  hardware.SetClock,
+		Recall:    memory.Load,
+		Remember:  memory.Save,
+		Places:    memory.Names,
 		Network: func(ctx context.Context, limits network.Limits) boot.Network {
 			return network.Open(ctx, sysfs, limits, c.Printf)
 		},
@@ -101,9 +113,12 @@ func rooms(ctx context.Context, c *console.Console) boot.Rooms {
 	}
 }
 
+// modulesDir is where the running kernel's modules lie.
+func modulesDir() string { return path.Join("/lib/modules", hardware.Release()) }
+
 // drivers starts the loader in the background.
 func drivers(ctx context.Context, c *console.Console, sysfs fs.FS) *hardware.Loader {
-	loader := hardware.NewLoader(sysfs, path.Join("/lib/modules", hardware.Release()), c.Printf)
+	loader := hardware.NewLoader(sysfs, modulesDir(), c.Printf)
 	go func() {
 		defer func() {
 			if err := crash(c, "loading drivers", recover()); err != nil {

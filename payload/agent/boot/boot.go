@@ -1,11 +1,16 @@
-// Package boot is the agent's order of things: hardware, network, clock, trust,
-// manifest, choose, obtain, hand over.
+// Package boot is the agent's order of things: hardware, clock, trust, network,
+// and for each site statements, manifest, choose, obtain, load, hand over.
 //
 // The main call is [Run]. It promises that the machine either hands over to
 // bytes that a verified manifest names, or says on every console in one line
 // why not and goes on trying: the next site, the next network, the next entry,
 // another round after a pause. Each failure line carries a reason code, see
 // [Reason]. There is no shell and no question.
+//
+// What of a site is believed is package accept's to say. The floor is the
+// medium's, raised to what the machine remembers; that is read at the start of
+// each round and written after a kernel was loaded and before it starts, so that
+// a manifest which leads nowhere shuts out no older one.
 //
 // What the stages do lies in the other rooms; this one knows their order, their
 // limits and their next-best answers, see [Limits].
@@ -18,10 +23,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/network"
+	"github.com/farboot/farboot/payload/clock"
 	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/state"
 	"github.com/farboot/farboot/payload/trust"
 )
 
@@ -37,8 +45,14 @@ type Rooms struct {
 	// Available tells how many bytes of memory are free, -1 where that is unknown.
 	Available func() int64
 	Identity  func() manifest.Identity
-	SetClock  func(time.Time) error
-	Network   func(ctx context.Context, limits network.Limits) Network
+	// Now is the firmware's clock, and SetClock sets the system's.
+	Now      func() time.Time
+	SetClock func(time.Time) error
+	// Recall, Remember and Places are persist's Load, Save and Names.
+	Recall   func() state.State
+	Remember func(state.State) error
+	Places   func() []string
+	Network  func(ctx context.Context, limits network.Limits) Network
 	// Load and Execute are handover's.
 	Load    func(handover.Kernel) error
 	Execute func() error
@@ -56,25 +70,26 @@ type boot struct {
 	Rooms
 	medium    Medium
 	limits    Limits
+	clock     *clock.Clock
+	judge     *accept.Judge
 	documents *fetch.Client
 	objects   *fetch.Client
-	dropped   bool
+
+	told     int64       // the trust statement that the log named last
+	state    state.State // what the machine remembers
+	recalled bool        // whether state was read
+	dropped  bool        // whether unused drivers were
 }
 
 // Run boots the machine by what the medium says. It returns when the next kernel
 // has been started, which on a real machine nobody sees, or when ctx ends.
 func Run(ctx context.Context, rooms Rooms, medium Medium, limits Limits) error {
-	clock := fetch.UnsureClock(medium.Built)
-	b := &boot{
-		Rooms: rooms, medium: medium, limits: limits,
-		documents: fetch.New(limits.Documents, clock),
-		objects:   fetch.New(limits.Objects, clock),
-	}
+	b := newBoot(rooms, medium, limits)
 	if err := b.Ready(ctx, limits.Drivers); err != nil {
 		return err
 	}
-	b.clock(medium.Built, "this medium was built")
-	b.anchor()
+	b.startClock()
+	b.tellTrust()
 	for rounds := 1; ; rounds++ {
 		if b.round(ctx) {
 			return nil
@@ -88,11 +103,28 @@ func Run(ctx context.Context, rooms Rooms, medium Medium, limits Limits) error {
 	}
 }
 
+// newBoot returns a boot that has not begun.
+func newBoot(rooms Rooms, medium Medium, limits Limits) *boot {
+	unsure := fetch.UnsureClock(medium.Built)
+	b := &boot{
+		Rooms: rooms, medium: medium, limits: limits,
+		clock: clock.New(rooms.Now),
+		judge: accept.New(medium.Store, accept.Terms{
+			Product: medium.Store.Statement().Product, Arch: medium.Arch, Channel: medium.Channel,
+			Floor: medium.Floor, RequireTime: medium.RequireTime,
+		}),
+	}
+	b.documents = fetch.New(limits.Documents, unsure, fetch.OnDate(b.date))
+	b.objects = fetch.New(limits.Objects, unsure)
+	return b
+}
+
 // round goes from the network to the hand-over once, over each network in turn,
 // and tells whether the next kernel was started.
 func (b *boot) round(ctx context.Context) bool {
 	net := b.Network(ctx, b.limits.Network)
 	defer net.Close()
+	b.recall() // while the cards ask for leases
 	for {
 		if _, _, err := net.Next(ctx); err != nil {
 			b.fail("network", err)
@@ -107,22 +139,25 @@ func (b *boot) round(ctx context.Context) bool {
 
 // entries tries what the manifest lists for this machine, in order. It tells
 // whether the next kernel was started, or else whether the round is over.
-func (b *boot) entries(ctx context.Context, net Network, m *manifest.Manifest) (started, over bool) {
+func (b *boot) entries(ctx context.Context, net Network, a *accept.Accepted) (started, over bool) {
 	id := b.Identity()
-	names := m.Select(id)
+	names := a.Manifest.Select(id)
 	if len(names) == 0 {
 		b.fail("choose", fmt.Errorf("%w: %s", errNoEntry, describe(id)))
 		return false, false
 	}
 	b.Log("choose: %s (%s)", strings.Join(names, ", then "), describe(id))
 	for _, name := range names {
-		err := b.start(ctx, net, name, m.Entries[name])
+		err := b.start(ctx, net, name, a)
 		if err == nil {
 			return true, false
 		}
 		b.fail(name, err)
-		if ctx.Err() != nil || errors.Is(err, errQuiet) {
+		switch {
+		case ctx.Err() != nil || errors.Is(err, errQuiet):
 			return false, true
+		case errors.Is(err, accept.ErrRollback):
+			return false, false // so are its other entries
 		}
 	}
 	return false, false
@@ -131,28 +166,6 @@ func (b *boot) entries(ctx context.Context, net Network, m *manifest.Manifest) (
 // fail prints why a stage ended, in one line.
 func (b *boot) fail(stage string, err error) {
 	b.Log("%s: [%s] %v", stage, Reason(err), err)
-}
-
-// clock raises the clock to a time that cannot lie in the future. Nobody vouches
-// for the clock of a machine that boots, so it never decides; it only explains.
-func (b *boot) clock(floor time.Time, what string) {
-	now := time.Now()
-	if !now.Before(floor) {
-		return
-	}
-	const layout = "2006-01-02 15:04 MST"
-	b.Log("clock: %s is before %s; set to %s, time not verified", now.UTC().Format(layout), what, floor.UTC().Format(layout))
-	if err := b.SetClock(floor); err != nil {
-		b.fail("clock", err)
-	}
-}
-
-// anchor says whom this medium believes.
-func (b *boot) anchor() {
-	b.Log("clock: %s, time not verified", time.Now().UTC().Format("2006-01-02 15:04:05 MST"))
-	st := b.medium.Store.Statement()
-	b.Log("trust: product %s, statement %d: %d of %s must sign a manifest",
-		st.Product, st.Version, st.Roles.Manifest.Threshold, short(st.Roles.Manifest.Keys))
 }
 
 // short abbreviates fingerprints to the 16 digits that gpg calls the long key id.

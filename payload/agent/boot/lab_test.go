@@ -18,6 +18,7 @@ import (
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/settings"
+	"github.com/farboot/farboot/payload/state"
 	"github.com/farboot/farboot/payload/trust/trusttest"
 )
 
@@ -89,6 +90,11 @@ type lab struct {
 	load      func() error
 	execute   func() error
 	available int64
+	ahead     time.Duration // of the firmware's clock
+	places    []string
+	memory    state.State // what the places remember
+	remember  func() error
+	settings  settings.Settings
 
 	mu       sync.Mutex
 	lines    []string
@@ -98,6 +104,7 @@ type lab struct {
 	opened   int // networks
 	quiet    int
 	clock    time.Time
+	saved    []state.State
 	stop     context.CancelFunc
 	stopOn   string // the log line that ends the test
 }
@@ -164,9 +171,9 @@ func (l *lab) site(t *testing.T, files map[string][]byte) *site {
 // medium returns the medium's files.
 func (l *lab) medium(t *testing.T) fstest.MapFS {
 	t.Helper()
-	config, err := settings.Encode(settings.Settings{
-		Site: l.sites, Arch: "amd64", Channel: "stable", Build: "test", Built: built,
-	})
+	s := l.settings
+	s.Site, s.Arch, s.Channel, s.Build, s.Built = l.sites, "amd64", "stable", "test", built
+	config, err := settings.Encode(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +217,11 @@ func (l *lab) rooms() Rooms {
 		Drop:      counted(&l.dropped, nil),
 		Available: func() int64 { return l.available },
 		Identity:  func() manifest.Identity { return l.machine },
+		Now:       func() time.Time { return time.Now().Add(l.ahead) },
 		SetClock:  func(t time.Time) error { l.clock = t; return nil },
+		Recall:    l.recall,
+		Remember:  l.save,
+		Places:    func() []string { return l.places },
 		Network: func(context.Context, network.Limits) Network {
 			l.opened++
 			return &wire{lab: l}
@@ -223,6 +234,26 @@ func (l *lab) rooms() Rooms {
 			return l.execute()
 		}),
 	}
+}
+
+// recall stands for persist's Load.
+func (l *lab) recall() state.State {
+	l.memory.Product, l.memory.Channel = "demo", "stable"
+	return l.memory
+}
+
+// save stands for persist's Save.
+func (l *lab) save(s state.State) error {
+	if l.remember != nil {
+		if err := l.remember(); err != nil {
+			return err
+		}
+	}
+	if len(l.places) > 0 {
+		l.memory = s
+	}
+	l.saved = append(l.saved, s)
+	return nil
 }
 
 // log takes a line and ends the test where it is the last one wanted.

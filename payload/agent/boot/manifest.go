@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
-	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/accept"
+	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/trust"
 )
@@ -15,18 +17,17 @@ import (
 // errSame says that another site's manifest was the same.
 var errSame = errors.New("the same manifest as before")
 
-// sites boots by the first site whose manifest is verified, meant for this
-// medium and leads to a kernel that starts: what a stale or half-published site
-// says is genuine and must not hide the next site. Each site's reason is
-// printed. It tells whether a kernel was started, or else whether the round is
-// over.
+// sites boots by the first site whose manifest is accepted and leads to a kernel
+// that starts: what a stale or half-published site says is genuine and must not
+// hide the next site. Each site's reason is printed. It tells whether a kernel
+// was started, or else whether the round is over.
 func (b *boot) sites(ctx context.Context, net Network) (started, over bool) {
 	seen := map[object.ID]bool{}
 	for _, site := range b.medium.Site {
-		m, err := b.ask(ctx, site, seen)
+		a, err := b.ask(ctx, site, seen)
 		switch {
 		case err == nil:
-			started, over = b.entries(ctx, net, m)
+			started, over = b.entries(ctx, net, a)
 		case errors.Is(err, errSame):
 			b.Log("manifest: %v", err)
 		default:
@@ -39,64 +40,103 @@ func (b *boot) sites(ctx context.Context, net Network) (started, over bool) {
 	return false, false
 }
 
-// ask gets one site's manifest, unless it is one of those seen. A mirror's is,
-// and objects were asked for at all sites already.
-func (b *boot) ask(ctx context.Context, site string, seen map[object.ID]bool) (*manifest.Manifest, error) {
+// ask gets what one site has for this machine, unless it is one of those seen. A
+// mirror's is, and objects were asked for at all sites already.
+func (b *boot) ask(ctx context.Context, site string, seen map[object.ID]bool) (*accept.Accepted, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.limits.Manifest)
 	defer cancel()
-	v, err := b.verified(ctx, site)
+	a, err := b.accepted(ctx, b.files(site))
+	if _, named := errors.AsType[*fetch.Error](err); err != nil && !named {
+		err = fmt.Errorf("%s: %w", site, err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	id := object.OfBytes(v.Bytes()).SHA256
-	if seen[id] {
+	if seen[a.SHA256] {
 		return nil, fmt.Errorf("%s: %w", site, errSame)
 	}
-	seen[id] = true
-	m, err := manifest.Decode(v)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", site, err)
-	}
-	if err := m.Suits(b.medium.Store.Statement().Product, b.medium.Arch, b.medium.Channel); err != nil {
-		return nil, fmt.Errorf("%s: %w", site, err)
-	}
-	b.clock(m.Issued, "the manifest was issued")
-	b.Log("manifest: version %d, %s old, signed by %s, from %s", m.Version, age(time.Since(m.Issued)), short(v.Signers()), site)
-	for _, doubt := range v.Doubts() {
-		b.Log("manifest: time not verified, but by this clock: %s", doubt)
-	}
-	if !m.Expires.IsZero() && time.Now().After(m.Expires) {
-		b.Log("manifest: time not verified, but by this clock: expired %s ago", age(time.Since(m.Expires)))
-	}
-	return m, nil
+	seen[a.SHA256] = true
+	b.tell(a, site)
+	return a, nil
 }
 
-// verified fetches the manifest and its signatures and opens them, a second time
-// where a publication may have come between the two.
-func (b *boot) verified(ctx context.Context, site string) (trust.Verified, error) {
-	v, err := b.open(ctx, site)
-	if errors.Is(err, trust.ErrUntrusted) {
+// accepted judges a site, a second time where a publication may have come
+// between two of its files. What is wrong with a statement is printed; the
+// manifest is judged by the last good one.
+func (b *boot) accepted(ctx context.Context, files accept.Files) (*accept.Accepted, error) {
+	a, walk, err := b.judged(ctx, files)
+	if errors.Is(err, trust.ErrUntrusted) || errors.Is(err, trust.ErrChain) || errors.Is(err, accept.ErrRollback) {
 		pause(ctx, b.limits.Publication)
-		v, err = b.open(ctx, site)
+		a, walk, err = b.judged(ctx, files)
 	}
-	return v, err
+	if walk != nil {
+		b.fail("trust", walk)
+	}
+	return a, err
 }
 
-// open fetches both files once.
-func (b *boot) open(ctx context.Context, site string) (trust.Verified, error) {
-	data, err := b.documents.Document(ctx, join(site, manifest.File), manifest.MaxSize)
-	if err != nil {
-		return trust.Verified{}, err
+// judged follows the statements and judges the manifest and this machine's
+// document once. A site that gives no answers while its statements are asked for
+// is not asked for the rest.
+func (b *boot) judged(ctx context.Context, files accept.Files) (a *accept.Accepted, walk, err error) {
+	walk = b.judge.Walk(ctx, files)
+	b.tellTrust()
+	if errors.Is(walk, fetch.ErrUnreachable) || errors.Is(walk, fetch.ErrRefused) || ctx.Err() != nil {
+		return nil, nil, walk
 	}
-	sigs, err := b.documents.Document(ctx, join(site, manifest.Signature), trust.MaxSignatureSize)
-	if err != nil {
-		return trust.Verified{}, err
+	now := b.clock.Time()
+	if a, err = b.judge.Manifest(ctx, files, now); err != nil {
+		return nil, walk, err
 	}
-	v, err := b.medium.Store.Open(trust.PurposeManifest, data, sigs, time.Now())
-	if err != nil {
-		return trust.Verified{}, fmt.Errorf("%s: %w", join(site, manifest.File), err)
+	a, err = b.judge.Document(ctx, files, now, a, b.Identity())
+	return a, walk, err
+}
+
+// files fetches the small files of a site.
+func (b *boot) files(site string) accept.Files {
+	return func(ctx context.Context, name string, max int64) ([]byte, error) {
+		data, err := b.documents.Document(ctx, join(site, name), max)
+		if errors.Is(err, fetch.ErrNotFound) {
+			return nil, missing{err}
+		}
+		return data, err
 	}
-	return v, nil
+}
+
+// missing is the error for a file that a site does not have.
+type missing struct{ error }
+
+// Is makes it fs.ErrNotExist.
+func (missing) Is(target error) bool { return target == fs.ErrNotExist }
+
+// Unwrap returns what the site said.
+func (m missing) Unwrap() error { return m.error }
+
+// tellTrust says whom the machine believes, whenever that has changed.
+func (b *boot) tellTrust() {
+	st := b.judge.Store().Statement()
+	if st.Version == b.told {
+		return
+	}
+	b.told = st.Version
+	b.Log("trust: statement %d (the medium carries %d), product %s: %d of %s must sign a manifest",
+		st.Version, b.medium.Store.Statement().Version, st.Product, st.Roles.Manifest.Threshold, short(st.Roles.Manifest.Keys))
+}
+
+// tell says what was accepted, how old it is, by whom it was signed, and what
+// could not be verified. The clock learns its date, which is as good as its
+// signer's clock, and was as good at the time as a thief's who had the key.
+func (b *boot) tell(a *accept.Accepted, site string) {
+	m := a.Manifest
+	b.clock.Offer(m.Issued, "the manifest's date", false)
+	now, what := b.clock.Time(), "version"
+	if m.Document != "" {
+		what = "document " + m.Document + ", version"
+	}
+	b.Log("manifest: %s %d of epoch %d, %s old, signed by %s, from %s", what, m.Version, m.Epoch, age(now.Now.Sub(m.Issued)), short(a.Signers), site)
+	for _, doubt := range a.Doubts {
+		b.Log("manifest: time not verified: %s", doubt)
+	}
 }
 
 // join returns the URL of a site's file.
@@ -104,6 +144,7 @@ func join(site, name string) string { return strings.TrimSuffix(site, "/") + "/"
 
 // age shows how long ago something was, in the largest unit that tells.
 func age(d time.Duration) string {
+	d = max(d, 0) // a signer's clock may be ahead
 	switch {
 	case d < 2*time.Minute:
 		return fmt.Sprintf("%.0f s", d.Seconds())

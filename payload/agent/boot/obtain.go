@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
@@ -16,7 +17,11 @@ var errQuiet = errors.New("the network is down for the hand-over")
 
 // start obtains the entry and hands over to it. It returns nil only where the
 // next kernel was started.
-func (b *boot) start(ctx context.Context, net Network, name string, e manifest.Entry) error {
+func (b *boot) start(ctx context.Context, net Network, name string, a *accept.Accepted) error {
+	e, err := a.Entry(name)
+	if err != nil {
+		return err
+	}
 	if e.Linux == nil {
 		return fmt.Errorf("%w: %q", errKind, e.Unknown)
 	}
@@ -39,6 +44,9 @@ func (b *boot) start(ctx context.Context, net Network, name string, e manifest.E
 		return err
 	}
 	b.Log("load: %s in %.1f s", size(k.Size()), time.Since(started).Seconds())
+	if err := b.remember(a); err != nil {
+		return err
+	}
 	b.Log("handing over: %s %s", name, e.Title)
 	b.Log("command line: %s", k.Cmdline)
 	b.Flush(b.limits.Flush)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 
+	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/fetch"
@@ -20,6 +21,8 @@ var (
 	errNoEntry = errors.New("no entry for this machine")
 	// errMemory says that the machine is too small for the entry.
 	errMemory = errors.New("not enough memory")
+	// errNotSaved says that the machine will not remember what it boots.
+	errNotSaved = errors.New("not remembered")
 	// errKind says that this agent does not know the entry's kind.
 	errKind = errors.New("this agent is too old for the entry's kind")
 )
@@ -50,10 +53,18 @@ var reasons = []struct {
 	{ErrCrashed, "crashed"},
 	{trust.ErrUntrusted, "untrusted"},
 	{trust.ErrMalformed, "malformed"},
+	{trust.ErrChain, "chain"},
+	{accept.ErrRollback, "rollback"},
+	{accept.ErrEquivocation, "equivocation"},
+	{accept.ErrFastForward, "fast-forward"},
+	{accept.ErrExpired, "expired"},
+	{accept.ErrNoTime, "no-time"},
+	{accept.ErrRevoked, "revoked"},
 	{manifest.ErrMalformed, "malformed"},
 	{manifest.ErrWrongProduct, "wrong-product"},
 	{errNoEntry, "no-entry"},
 	{errKind, "unknown-kind"},
+	{errNotSaved, "not-saved"},
 	{handover.ErrRefused, "kexec-refused"},
 	{errMemory, "no-memory"},
 	{unix.ENOMEM, "no-memory"},

@@ -43,7 +43,7 @@ func TestRefusals(t *testing.T) {
 		"no manifest": {"manifest: [not-found] ", func(_ *testing.T, _ *lab, files map[string][]byte) {
 			delete(files, manifest.File)
 		}},
-		"unsigned": {"manifest: [not-found] ", func(_ *testing.T, _ *lab, files map[string][]byte) {
+		"unsigned": {"manifest: [untrusted] ", func(_ *testing.T, _ *lab, files map[string][]byte) {
 			delete(files, manifest.Signature)
 		}},
 		"empty signature": {"manifest: [untrusted] ", func(_ *testing.T, _ *lab, files map[string][]byte) {

@@ -1,0 +1,68 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/farboot/farboot/payload/accept"
+	"github.com/farboot/farboot/payload/state"
+)
+
+// recall reads what this machine remembers. It is called in each round, since a
+// stick may come late.
+func (b *boot) recall() {
+	s := b.Recall()
+	if b.recalled && s.Equal(b.state) {
+		return
+	}
+	b.recalled, b.state = true, s
+	b.judge.Raise(s.Floor)
+	b.clock.Offer(s.Floor.Issued, "this machine's memory", false)
+	what := s.Floor.String()
+	if s.Floor.Equal(state.Floor{}) {
+		what = "nothing yet"
+	}
+	if places := b.Places(); len(places) > 0 {
+		b.Log("memory: %s: %s", strings.Join(places, ", "), what)
+	} else {
+		b.Log("memory: none, there is neither a firmware variable nor a stick to write to")
+	}
+	b.tellFloor()
+}
+
+// tellFloor says what is too old for this machine, and by whose word.
+func (b *boot) tellFloor() {
+	f, by := b.judge.Floor(), "this medium"
+	switch {
+	case f.Equal(state.Floor{}):
+		b.Log("floor: none, nothing was published when this medium was built")
+		return
+	case !f.Equal(b.medium.Floor):
+		by = "this machine's memory"
+	}
+	b.Log("floor: %s, by %s", f, by)
+}
+
+// remember raises the floor to what is about to be run, on this machine as well
+// as in this boot. A machine that cannot remember boots all the same. One that
+// remembers more than it did when this was judged, because a stick came late,
+// refuses it.
+func (b *boot) remember(a *accept.Accepted) error {
+	s := b.state
+	s.Floor = s.Floor.Raise(a.Floor())
+	err := b.Remember(s)
+	if errors.Is(err, state.ErrLower) {
+		b.recall()
+	}
+	if f := b.judge.Floor(); !f.Raise(a.Floor()).Equal(a.Floor()) {
+		return fmt.Errorf("%w: this machine remembers %s by now", accept.ErrRollback, f)
+	}
+	b.judge.Raise(a.Floor())
+	if err != nil {
+		b.fail("memory", fmt.Errorf("%w: %w", errNotSaved, err))
+		return nil
+	}
+	b.state = s
+	return nil
+}
