@@ -21,7 +21,8 @@ type Collected struct {
 	Signers []trust.Fingerprint `json:"signers"`
 	Needed  int                 `json:"needed"`
 	Missing []trust.Fingerprint `json:"missing,omitzero"`
-	// Refused are files that do not count, with the reason.
+	// Refused are files that do not count, with the reason: signatures, or the
+	// request itself, which then is neither needed nor done.
 	Refused []string `json:"refused,omitzero"`
 	// Done is where the result lies once nothing is needed: a statement in the
 	// folder of statements, where it is in force; a manifest's signatures in
@@ -108,7 +109,8 @@ func requestFiles(path string) ([]string, error) {
 func (s *Set) collect(file string, more []string, now time.Time) (Collected, error) {
 	r, err := ReadRequest(s, file)
 	if err != nil {
-		return Collected{}, err
+		// It does not keep others from being completed.
+		return Collected{Request: Request{File: file}, Refused: []string{err.Error()}}, nil
 	}
 	names, err := signatureFiles(file)
 	if err != nil {

@@ -68,6 +68,7 @@ func (s *Set) describeStatement(st trust.Statement, data []byte) (Request, error
 				st.Version, st.Product, prev.Version+1, prev.Product)
 		}
 		r.ballot = newBallot(prev, st)
+		r.Able = r.able
 		r.keys = slices.Concat(st.Keys, prev.Keys)
 	}
 	r.Summary = append([]string{fmt.Sprintf("trust statement %d of %q, issued %s, expires %s",
@@ -110,7 +111,7 @@ func (s *Set) describeManifest(m manifest.Manifest, data []byte) (Request, error
 		r.Summary = append(r.Summary, fmt.Sprintf("published before: version %d of epoch %d, issued %s", last.Version, last.Epoch, day(last.Issued)))
 	}
 	r.ballot, err = ballotFor(st, r.Purpose)
-	r.keys, r.revoked = st.Keys, st.Revoked
+	r.Able, r.keys, r.revoked = r.able, st.Keys, st.Revoked
 	return r, err
 }
 

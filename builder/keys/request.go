@@ -26,10 +26,13 @@ type Request struct {
 	// Summary says what the bytes are and what they change, a line each. It
 	// comes from the bytes themselves, not from the text beside them.
 	Summary []string `json:"summary"`
+	// Able are the keys whose signatures count, those to be asked first in
+	// front. Without a [Set] nobody knows.
+	Able []trust.Fingerprint `json:"able,omitzero"`
 
 	data []byte
-	// ballot says who can sign; it is empty where nobody knows. Its keys are
-	// among these, and what is revoked does not count.
+	// ballot counts who has signed. Its keys are among these, and what is
+	// revoked does not count.
 	ballot
 	keys    []trust.Key
 	revoked trust.Revoked
@@ -80,7 +83,7 @@ func (r *Request) text() string {
 		fmt.Fprintln(&b, line)
 	}
 	fmt.Fprintf(&b, "\n%d more signatures are needed, by any of these keys:\n", r.needed())
-	for _, fpr := range r.able {
+	for _, fpr := range r.Able {
 		i := slices.IndexFunc(r.keys, func(k trust.Key) bool { return k.Fingerprint == fpr })
 		fmt.Fprintf(&b, "  %s  %s\n", fpr, printable(userID(r.keys[i])))
 	}
@@ -115,7 +118,7 @@ func ReadRequest(s *Set, file string) (Request, error) {
 // SignRequest signs the bytes of a request and writes the signature beside
 // them. It returns the name of that file.
 func SignRequest(r Request, k SigningKey, now time.Time) (string, error) {
-	if len(r.able) > 0 && !slices.Contains(r.able, k.Fingerprint) {
+	if r.Able != nil && !slices.Contains(r.Able, k.Fingerprint) {
 		return "", fmt.Errorf("key %s has no say in %s", k.Fingerprint, r.File)
 	}
 	sig, err := k.Sign(r.Purpose, r.data, now)
