@@ -12,6 +12,7 @@ import (
 	"github.com/farboot/farboot/builder/medium"
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/state"
 )
 
 // buildCommand makes a medium.
@@ -30,7 +31,10 @@ The first build resolves the recipe and writes a lock beside it; later ones use
 the lock and give the same bytes. "farboot lock --update" renews it. The first
 build takes about a minute plus the download, most of it for compression
 (compression: zstd is fast and 3 MB larger); a later one takes well under a
-second. No root is needed.`,
+second, also with new keys. No root is needed.
+
+The medium carries the newest trust statement. What keys/published.json says was
+published is its floor: it never boots anything older, on any machine.`,
 		Example: "  farboot build recipes/netboot.yaml",
 		Args:    exactArgs(1, "one recipe"),
 		RunE:    func(c *cobra.Command, args []string) error { return b.run(c, args[0]) },
@@ -57,6 +61,10 @@ type built struct {
 	Image   string    `json:"image"`
 	Netboot string    `json:"netboot"`
 	object.Ref
+	// Statement is the trust statement that the medium carries.
+	Statement int64 `json:"statement"`
+	// Floor is below what the medium accepts nothing.
+	Floor state.Floor `json:"floor,omitzero"`
 }
 
 func (b build) run(c *cobra.Command, path string) error {
@@ -82,6 +90,10 @@ func (b build) run(c *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
+	published, err := keys.LoadPublished(set.Dir)
+	if err != nil {
+		return err
+	}
 	if err := d.openLock(c.Context()); err != nil {
 		return err
 	}
@@ -91,23 +103,24 @@ func (b build) run(c *cobra.Command, path string) error {
 	}
 	defer blobs.Close()
 	d.progress.step("building %s", d.recipe.Name())
+	newest, floor := set.Newest(), published.Floor("amd64", d.recipe.Medium.Channel)
 	m, err := medium.Compose(c.Context(), medium.Parts{
 		Recipe: d.recipe, Lock: d.lock, Blobs: blobs, Cache: d.cache, Agent: agent,
-		Statement: set.Newest().Statement, Signatures: set.Newest().Signature,
+		Statement: newest.Statement, Signatures: newest.Signature, Floor: floor,
 	})
 	if err != nil {
 		return err
 	}
-	return b.write(c, d, m, out)
+	return b.write(c, m, built{
+		Name: m.Name, Build: m.Build.String(), Epoch: m.Epoch, Kernel: m.Kernel, Lock: d.lockPath(),
+		Image: filepath.Join(out, m.Name+".iso"), Netboot: filepath.Join(out, m.Name),
+		Statement: newest.Version, Floor: floor,
+	})
 }
 
 // write packs the medium and reports.
-func (b build) write(c *cobra.Command, d *desk, m *medium.Medium, out string) error {
+func (b build) write(c *cobra.Command, m *medium.Medium, result built) error {
 	var err error
-	result := built{
-		Name: m.Name, Build: m.Build.String(), Epoch: m.Epoch, Kernel: m.Kernel, Lock: d.lockPath(),
-		Image: filepath.Join(out, m.Name+".iso"), Netboot: filepath.Join(out, m.Name),
-	}
 	// The folder first: where that is refused there is to be no image either.
 	if err := m.WriteNetboot(result.Netboot); err != nil {
 		return err
@@ -127,8 +140,18 @@ func (b build) write(c *cobra.Command, d *desk, m *medium.Medium, out string) er
 		{"netboot", result.Netboot + string(filepath.Separator)},
 		{"kernel", result.Kernel},
 		{"build", result.Build},
+		{"trust", fmt.Sprintf("statement %d", result.Statement)},
+		{"floor", floorText(result.Floor)},
 	})
 	return nil
+}
+
+// floorText tells a floor to people.
+func floorText(f state.Floor) string {
+	if f.Version == 0 {
+		return "none: nothing was published yet with these keys"
+	}
+	return fmt.Sprintf("manifest version %d of epoch %d, issued %s", f.Version, f.Epoch, day(f.Issued))
 }
 
 // agentPath returns where the agent's binary lies.

@@ -1,16 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/farboot/farboot/builder/keys"
 )
@@ -19,11 +14,32 @@ import (
 func keysCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "keys",
-		Short: "Make the keys that media trust",
-		Args:  noArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		Short: "Make, exchange and revoke the keys that media trust",
+		Long: `keys tends the folder with public keys and trust statements. A trust statement
+says which keys may sign what; the next one is signed by the root keys of the
+one before, so that media in the field follow from one to the next by
+themselves. docs/keys.md has the ceremonies, from the first day to a stolen key.
+
+Each verb that makes the next statement needs root keys: have the folder or the
+card with their secret parts at hand, or leave the statement pending and let
+others sign it ("keys sign", "keys collect"). What it made takes effect with the
+next "farboot publish" of each site.`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(keysInitCommand())
+	c.AddCommand(
+		keysInitCommand(),
+		keysListCommand(),
+		keysRotateCommand(),
+		keysAddCommand(),
+		keysRetireCommand(),
+		keysThresholdCommand(),
+		keysRevokeCommand(),
+		keysRevokeObjectCommand(),
+		keysRenewCommand(),
+		keysSignCommand(),
+		keysCollectCommand(),
+	)
 	return c
 }
 
@@ -32,39 +48,44 @@ func keysInitCommand() *cobra.Command {
 	var k keysInit
 	c := &cobra.Command{
 		Use:   "init",
-		Short: "Make a root key, a manifest key and trust statement 1",
-		Long: `init makes the two keys that everything else rests on. The manifest key signs
+		Short: "Make the first keys and trust statement 1",
+		Long: `init makes the three keys that everything else rests on. The manifest key signs
 what machines boot; the root key signs who may do that, and can be put away.
+The standby key is a second root key that signs nothing until the first is lost
+or stolen: keep its secret part in another building.
+
 Public keys and trust statement 1 go to the keys folder, which belongs under
-version control. The secret parts go to a folder of your own, and never into a
+version control. The secret parts go to folders of your own, and never into a
 project: back them up, since media in the field trust nothing else.`,
 		Example: `  farboot keys init --product demo
-  farboot keys init --product fleet --passphrase --secrets /media/vault/farboot`,
+  farboot keys init --product fleet --passphrase --standby-secrets /media/vault`,
 		Args: noArgs,
 		RunE: k.run,
 	}
 	c.Flags().StringVar(&k.dir, "dir", "keys", "folder for public keys and trust statement")
 	c.Flags().StringVar(&k.product, "product", "demo", "name of what the keys speak for; media and manifests carry it")
-	k.secret.flags(c)
-	c.Flags().BoolVar(&k.ask, "passphrase", false, "protect the secret keys with a passphrase, asked on the terminal")
+	c.Flags().StringVar(&k.secrets, "secrets", "", "folder for secret keys (default: farboot/secret in your configuration folder)")
+	c.Flags().StringVar(&k.standby, "standby-secrets", "", "folder for the standby key, best on a medium of its own (default: that of the others)")
+	c.Flags().BoolVar(&k.json, "json", false, "print the result as JSON")
+	k.phrase.flags(c)
+	c.Flags().BoolVar(&k.protect, "passphrase", false, "protect the secret keys with a passphrase, asked on the terminal")
 	return c
 }
 
 // keysInit is one run of "farboot keys init".
 type keysInit struct {
-	dir, product string
-	ask          bool
-	secret       secretFlags
+	phrase
+	dir, product, secrets, standby string
+	protect, json                  bool
 }
 
 func (k *keysInit) run(c *cobra.Command, _ []string) error {
-	secrets, err := k.secret.folder()
-	if err != nil {
-		return err
+	o := keys.InitOptions{
+		Dir: k.dir, Project: projectOf(k.dir), Secrets: k.secrets, StandbySecrets: k.standby,
+		Product: k.product, Now: time.Now(),
 	}
-	o := keys.InitOptions{Dir: k.dir, Project: filepath.Dir(filepath.Clean(k.dir)), Secrets: secrets, Product: k.product, Now: time.Now()}
-	if k.ask || k.secret.passphraseFile != "" {
-		o.Passphrase = k.secret.passphrase(c, true)
+	if k.protect || k.file != "" {
+		o.Passphrase = k.askNew(c)
 	}
 	result, err := keys.Init(o)
 	switch {
@@ -76,6 +97,14 @@ func (k *keysInit) run(c *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
+	return k.report(c, result)
+}
+
+// report prints what was made.
+func (k *keysInit) report(c *cobra.Command, result keys.Result) error {
+	if k.json {
+		return printJSON(c.OutOrStdout(), result)
+	}
 	var rows [][2]string
 	for _, path := range result.Public {
 		rows = append(rows, [2]string{"public", path})
@@ -83,59 +112,13 @@ func (k *keysInit) run(c *cobra.Command, _ []string) error {
 	for _, path := range result.Secret {
 		rows = append(rows, [2]string{"secret", path + "  (back it up)"})
 	}
-	table(c.OutOrStdout(), append(rows, [2]string{"root", string(result.Root)}, [2]string{"manifest", string(result.Manifest)}))
+	table(c.OutOrStdout(), append(rows, [][2]string{
+		{"root", string(result.Root)},
+		{"standby", string(result.Standby)},
+		{"manifest", string(result.Manifest)},
+	}...))
 	return nil
 }
 
-// secretFlags say where secret keys are and how they are opened.
-type secretFlags struct{ dir, passphraseFile string }
-
-// flags adds the flags to a command.
-func (s *secretFlags) flags(c *cobra.Command) {
-	c.Flags().StringVar(&s.dir, "secrets", "", "folder for secret keys (default: farboot/secret in your configuration folder)")
-	c.Flags().StringVar(&s.passphraseFile, "passphrase-file", "", "file whose first line is the passphrase")
-}
-
-// folder returns the folder for secret keys.
-func (s *secretFlags) folder() (string, error) {
-	if s.dir != "" {
-		return s.dir, nil
-	}
-	return keys.DefaultSecrets()
-}
-
-// passphrase returns what asks for a passphrase: the file's first line, or else
-// the person at the terminal, twice where it is a new one.
-func (s *secretFlags) passphrase(c *cobra.Command, isNew bool) keys.Passphrase {
-	return func(prompt string) ([]byte, error) {
-		if s.passphraseFile != "" {
-			text, err := os.ReadFile(s.passphraseFile)
-			if err != nil {
-				// Not %w: who asks takes a missing file for a missing key.
-				return nil, fmt.Errorf("passphrase: %v", err)
-			}
-			line, _, _ := bytes.Cut(text, []byte("\n"))
-			return bytes.TrimSuffix(line, []byte("\r")), nil
-		}
-		first, err := askHidden(c, prompt)
-		if err != nil || !isNew || len(first) == 0 {
-			return first, err
-		}
-		second, err := askHidden(c, "once more")
-		if err == nil && !bytes.Equal(first, second) {
-			err = errors.New("passphrase: the two differ")
-		}
-		return first, err
-	}
-}
-
-// askHidden asks for a line that is not shown.
-func askHidden(c *cobra.Command, prompt string) ([]byte, error) {
-	in, ok := c.InOrStdin().(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return nil, withHint(errors.New("passphrase: there is no terminal to ask on"), "--passphrase-file reads it from a file")
-	}
-	fmt.Fprintf(c.ErrOrStderr(), "%s: ", prompt)
-	defer io.WriteString(c.ErrOrStderr(), "\n") //nolint:errcheck // a missing newline hurts nobody
-	return term.ReadPassword(int(in.Fd()))
-}
+// projectOf returns the project that the keys folder dir belongs to.
+func projectOf(dir string) string { return filepath.Dir(filepath.Clean(dir)) }

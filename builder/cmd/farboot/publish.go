@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -27,23 +28,32 @@ initrds by their hash, the trust statements, and last the manifest with its
 signature. The folder can be served by "farboot serve" or any web server, or
 copied to a CDN: objects first, manifest.json.sig and manifest.json last.
 
-Every publication has a higher version than the one before, which is why the old
-folder must be there. Nothing is published that a machine would refuse.`,
-		Example: "  farboot publish recipes/demo-site.yaml",
-		Args:    exactArgs(1, "one recipe"),
-		RunE:    func(c *cobra.Command, args []string) error { return p.run(c, args[0]) },
+Every publication has a higher version than the one before. keys/published.json
+notes it, and belongs under version control: media built from then on accept
+nothing older. Nothing is published that a machine would refuse.
+
+Where more keys must sign than are at hand, the manifest is left beside the site
+in out/NAME.pending/, and the site stays as it is (exit status 3). Others sign
+the file there with "farboot keys sign"; --collect then publishes it.`,
+		Example: `  farboot publish recipes/demo-site.yaml
+  farboot publish recipes/demo-site.yaml --sign-with gpg:F693331A5057C709F56DAAC8EF241EA01CFB5433
+  farboot publish recipes/demo-site.yaml --collect`,
+		Args: exactArgs(1, "one recipe"),
+		RunE: func(c *cobra.Command, args []string) error { return p.run(c, args[0]) },
 	}
 	c.Flags().StringVar(&p.out, "out", "", "folder for the results (default: out/ of the project)")
 	c.Flags().BoolVar(&p.json, "json", false, "print the result as JSON")
-	p.secret.flags(c)
+	c.Flags().BoolVar(&p.collect, "collect", false, "publish what waited for signatures, nothing new")
+	p.secret.flags(c, "sign-with")
+	c.MarkFlagsMutuallyExclusive("collect", "sign-with")
 	return c
 }
 
 // publish is one run of "farboot publish".
 type publish struct {
-	out    string
-	json   bool
-	secret secretFlags
+	out           string
+	json, collect bool
+	secret        secretFlags
 }
 
 // published is what "farboot publish" reports.
@@ -61,6 +71,9 @@ func (p *publish) run(c *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
+	if p.collect {
+		return p.complete(c, d, set)
+	}
 	if err := d.openLock(c.Context()); err != nil {
 		return err
 	}
@@ -73,24 +86,70 @@ func (p *publish) run(c *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	secrets, err := p.secret.folder()
-	if err != nil {
-		return err
-	}
 	out, err := d.outDir(p.out)
 	if err != nil {
 		return err
 	}
 	o.Dir, o.Keys, o.Now = filepath.Join(out, d.recipe.Name()), set, time.Now()
-	o.Sign = set.Signer(secrets, p.secret.passphrase(c, false), o.Now)
-	result, err := site.Publish(c.Context(), o)
-	if errors.Is(err, site.ErrForeign) {
-		return withHint(err, "--out names another folder")
+	if o.Sign, err = p.signer(c, o); err != nil {
+		return err
 	}
+	result, err := site.Publish(c.Context(), o)
+	return p.end(c, published{o.Dir, result}, err)
+}
+
+// signer returns what signs the manifest.
+func (p *publish) signer(c *cobra.Command, o site.PublishOptions) (keys.Signer, error) {
+	folders, err := p.secret.folders()
+	if err != nil {
+		return nil, err
+	}
+	signers, err := p.secret.signers(c, o.Keys)
+	if err != nil {
+		return nil, err
+	}
+	return o.Keys.SignWith(keys.SignOptions{
+		Signers: signers, Secrets: folders, Passphrase: p.secret.ask(c), Now: o.Now, Pending: site.PendingDir(o.Dir),
+	}), nil
+}
+
+// complete publishes what others have signed meanwhile.
+func (p *publish) complete(c *cobra.Command, d *desk, set *keys.Set) error {
+	out, err := d.outDir(p.out)
 	if err != nil {
 		return err
 	}
-	return p.report(c, published{o.Dir, result})
+	dir, now := filepath.Join(out, d.recipe.Name()), time.Now()
+	waiting := site.PendingDir(dir)
+	if _, err := os.Stat(waiting); err != nil {
+		return withHint(fmt.Errorf("nothing waits for signatures: %w", err), "without --collect a new manifest is made")
+	}
+	all, err := keys.Collect(set, now, waiting)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		if r.Done == "" {
+			continue
+		}
+		result, err := site.Complete(c.Context(), site.CompleteOptions{Dir: dir, Keys: set, File: r.File, Now: now})
+		return p.end(c, published{dir, result}, err)
+	}
+	printCollected(c.ErrOrStderr(), all)
+	return stillMissing(all)
+}
+
+// end reports what was published, or why nothing was.
+func (p *publish) end(c *cobra.Command, r published, err error) error {
+	switch {
+	case errors.Is(err, site.ErrForeign):
+		return withHint(err, "--out names another folder")
+	case errors.Is(err, keys.ErrPending):
+		return withHint(err, `"farboot keys sign %s/*.json" where the secret keys are, then "farboot publish --collect"; or --secrets names where they lie`, site.PendingDir(r.Site))
+	case err != nil:
+		return err
+	}
+	return p.report(c, r)
 }
 
 // report prints what was published.
@@ -101,12 +160,13 @@ func (p *publish) report(c *cobra.Command, r published) error {
 	rows := [][2]string{
 		{"site", r.Site + string(filepath.Separator)},
 		{"manifest", fmt.Sprintf("version %d, expires %s", r.Version, r.Expires.Format("2006-01-02 15:04 MST"))},
+		{"trust", fmt.Sprintf("statement %d, epoch %d", r.Statement, r.Epoch)},
 		{"objects", fmt.Sprintf("%d, of which %d new (%s)", r.Objects, r.Added, bytesText(r.Bytes))},
 	}
-	for _, s := range r.Signers {
-		rows = append(rows, [2]string{"signed by", string(s)})
+	if r.Documents > 0 {
+		rows = append(rows, [2]string{"documents", fmt.Sprintf("%d, one for each machine", r.Documents)})
 	}
-	table(c.OutOrStdout(), rows)
+	table(c.OutOrStdout(), append(rows, fingerprintRows("signed by", r.Signers)...))
 	return nil
 }
 
@@ -114,7 +174,7 @@ func (p *publish) report(c *cobra.Command, r published) error {
 func siteOptions(r *recipe.Recipe, blobs *source.Blobs) (site.PublishOptions, error) {
 	s := r.Site
 	o := site.PublishOptions{
-		Product: s.Product, Arch: "amd64", Channel: s.Channel, Default: s.Default,
+		Product: s.Product, Arch: "amd64", Channel: s.Channel, Default: s.Default, Documents: s.Documents,
 		Valid:   time.Duration(*s.ValidDays) * 24 * time.Hour,
 		Entries: map[string]site.Entry{},
 	}

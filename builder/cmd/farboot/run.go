@@ -74,10 +74,13 @@ func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
 // exactArgs wants n arguments and says which, and flags that go together.
-func exactArgs(n int, what string) cobra.PositionalArgs {
+func exactArgs(n int, what string) cobra.PositionalArgs { return rangeArgs(n, n, what) }
+
+// rangeArgs wants at least min and at most max arguments, as exactArgs does.
+func rangeArgs(min, max int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		err := c.ValidateFlagGroups()
-		if err == nil && len(args) != n {
+		if err == nil && (len(args) < min || len(args) > max) {
 			err = errors.New(c.Name() + ": want " + what)
 		}
 		if err != nil {

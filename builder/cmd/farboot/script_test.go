@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -12,8 +13,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/farboot/farboot/builder/keys"
 )
 
 func TestMain(m *testing.M) {
@@ -70,6 +74,8 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"fails":     cmdFails,
 		"interrupt": cmdInterrupt,
 		"mirror":    cmdMirror,
+		"status":    cmdStatus,
+		"key":       cmdKey,
 		"tidy":      cmdTidy,
 		"serve":     cmdServe,
 		"shipped":   cmdShipped,
@@ -108,6 +114,47 @@ func cmdFails(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	w.wantSame(ts, before)
 	w.wantTidyCache(ts)
+}
+
+// cmdStatus runs "status STATUS COMMAND...": the command must end with the exit
+// status.
+func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg || len(args) < 2, "status STATUS COMMAND...")
+	wantStatus(ts, ts.Exec(args[1], args[2:]...), args[0])
+}
+
+// cmdKey runs "key VARIABLE DIR WORD": the variable becomes the fingerprint of
+// the one key in the keys folder whose role or name has the word in it.
+func cmdKey(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg || len(args) != 3, "key VARIABLE DIR WORD")
+	fpr, err := keyNamed(ts.MkAbs(args[1]), args[2])
+	ts.Check(err)
+	ts.Setenv(args[0], fpr)
+}
+
+// keyNamed returns the fingerprint of the one key in the keys folder that
+// "farboot keys list" shows with the word.
+func keyNamed(dir, word string) (string, error) {
+	set, err := keys.Load(dir)
+	if err != nil {
+		return "", err
+	}
+	r, err := set.Report(nil, time.Now())
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for _, role := range r.Roles {
+		for _, k := range role.Keys {
+			if strings.Contains(k.Name, word) {
+				found = append(found, string(k.Fingerprint))
+			}
+		}
+	}
+	if len(found) != 1 {
+		return "", fmt.Errorf("%s: %d keys have %q in their name", dir, len(found), word)
+	}
+	return found[0], nil
 }
 
 // wantStatus compares how a command ended: its exit status, or the signal.

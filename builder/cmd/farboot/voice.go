@@ -25,12 +25,15 @@ import (
 //   - Results go to stdout, all else to stderr. With --json stdout is one JSON
 //     value.
 //   - Exit status 0 is done, 1 failed, 2 means that the command line or a
-//     recipe has to be changed first, 130 that it was interrupted.
+//     recipe has to be changed first, 3 that signatures by others are missing,
+//     130 that it was interrupted. Only with 3 is there a result as well: what
+//     waits for whom.
 
 // Exit statuses.
 const (
 	exitFailed      = 1
 	exitInput       = 2
+	exitPending     = 3
 	exitInterrupted = 130
 )
 
@@ -45,6 +48,8 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.As(err, &usage), errors.As(err, &mistake):
 		return exitInput
+	case errors.Is(err, keys.ErrPending):
+		return exitPending
 	}
 	return exitFailed
 }

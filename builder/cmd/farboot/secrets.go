@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/farboot/farboot/builder/keys"
+)
+
+// secretFlags say where secret keys are, how they are opened, and which sign.
+type secretFlags struct {
+	phrase
+	dirs     []string
+	signWith []string
+}
+
+// flags adds the flags to a command that signs, with the one that names a
+// signer as the command calls it.
+func (s *secretFlags) flags(c *cobra.Command, with string) {
+	s.dirFlag(c)
+	c.Flags().StringArrayVar(&s.signWith, with, nil, "sign with this key, again for more: gpg:FINGERPRINT, file:PATH or a fingerprint")
+	s.phrase.flags(c)
+}
+
+// dirFlag adds --secrets.
+func (s *secretFlags) dirFlag(c *cobra.Command) {
+	c.Flags().StringArrayVar(&s.dirs, "secrets", nil, "folder for secret keys, again for more (default: farboot/secret in your configuration folder)")
+}
+
+// folders returns the folders for secret keys.
+func (s *secretFlags) folders() ([]string, error) {
+	if len(s.dirs) > 0 {
+		return s.dirs, nil
+	}
+	dir, err := keys.DefaultSecrets()
+	return []string{dir}, err
+}
+
+// signers returns the keys that the command line names as signers. The set, which may be nil,
+// completes fingerprints.
+func (s *secretFlags) signers(c *cobra.Command, set *keys.Set) ([]keys.SigningKey, error) {
+	folders, err := s.folders()
+	if err != nil {
+		return nil, err
+	}
+	var list []keys.SigningKey
+	for _, text := range s.signWith {
+		k, err := keys.ParseSigner(completeSigner(set, text), folders, s.ask(c))
+		if err != nil {
+			return nil, fmt.Errorf("signer %s: %w", text, err)
+		}
+		list = append(list, k)
+	}
+	return list, nil
+}
+
+// completeSigner writes the fingerprint in what a user calls a signer out in
+// full, where the set knows it. What it does not know may be gpg's.
+func completeSigner(set *keys.Set, text string) string {
+	kind, fpr, found := strings.Cut(text, ":")
+	if !found {
+		kind, fpr = "", text
+	}
+	if set == nil || kind == "file" {
+		return text
+	}
+	full, err := findKey(set, fpr)
+	if err != nil {
+		return text
+	}
+	if found {
+		return kind + ":" + string(full)
+	}
+	return string(full)
+}
+
+// phrase is how passphrases are given.
+type phrase struct{ file string }
+
+// flags adds the flag to a command.
+func (p *phrase) flags(c *cobra.Command) {
+	c.Flags().StringVar(&p.file, "passphrase-file", "", "file whose first line is the passphrase")
+}
+
+// ask returns what asks for the passphrase of a key: the file's first line, or
+// else the person at the terminal.
+func (p *phrase) ask(c *cobra.Command) keys.Passphrase {
+	return func(prompt string) ([]byte, error) {
+		if p.file == "" {
+			return askHidden(c, prompt)
+		}
+		text, err := os.ReadFile(p.file)
+		if err != nil {
+			// Not %w: who asks takes a missing file for a missing key.
+			return nil, fmt.Errorf("passphrase: %v", err)
+		}
+		line, _, _ := bytes.Cut(text, []byte("\n"))
+		return bytes.TrimSuffix(line, []byte("\r")), nil
+	}
+}
+
+// askNew is ask for the passphrase of a new key: a person types it twice.
+func (p *phrase) askNew(c *cobra.Command) keys.Passphrase {
+	ask := p.ask(c)
+	if p.file != "" {
+		return ask
+	}
+	return func(prompt string) ([]byte, error) {
+		first, err := ask(prompt)
+		if err != nil || len(first) == 0 {
+			return first, err
+		}
+		second, err := ask("once more")
+		if err == nil && !bytes.Equal(first, second) {
+			err = errors.New("passphrase: the two differ")
+		}
+		return first, err
+	}
+}
+
+// askHidden asks for a line that is not shown.
+func askHidden(c *cobra.Command, prompt string) ([]byte, error) {
+	in, ok := c.InOrStdin().(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return nil, withHint(errors.New("passphrase: there is no terminal to ask on"), "--passphrase-file reads it from a file")
+	}
+	fmt.Fprintf(c.ErrOrStderr(), "%s: ", prompt)
+	defer io.WriteString(c.ErrOrStderr(), "\n") //nolint:errcheck // a missing newline hurts nobody
+	return term.ReadPassword(int(in.Fd()))
+}
