@@ -79,8 +79,7 @@ func (p *publication) document(ctx context.Context, machine manifest.Machine) er
 		return fail(fmt.Errorf("sign: %w", err))
 	}
 	path := manifest.DocumentPath(id)
-	identity := manifest.Identity{MACs: []string{machine.Match.MAC}, UUID: machine.Match.UUID, Serial: machine.Match.Serial}
-	if _, err := p.judge.Document(ctx, memory{path: data, path + ".sig": sigs}.read, deskTime(p.Now), p.accepted, identity); err != nil {
+	if _, err := p.judge.Document(ctx, memory{path: data, path + ".sig": sigs}.read, deskTime(p.Now), p.accepted, identity(machine.Match)); err != nil {
 		return fail(fmt.Errorf("its machine would refuse it: %w", err))
 	}
 	name := filepath.Join(p.Dir, staging, filepath.FromSlash(path))

@@ -92,15 +92,12 @@ func (p *publication) swap() ([]func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	sync := func() error { return syncDir(p.Dir) }
+	sync := func() error {
+		return errors.Join(syncDir(filepath.Join(p.Dir, "trust")), syncDir(p.Dir))
+	}
 	steps := []func() error{join(signatures, sync)}
 	steps = append(steps, statements...)
-	return append(steps,
-		p.exchangeDocuments,
-		join(replacement, sync, func() error { return syncDir(filepath.Join(p.Dir, "trust")) }),
-		join(final, sync),
-		p.removeDocuments,
-	), nil
+	return append(steps, p.exchangeDocuments, replacement, p.removeDocuments, join(sync, final, sync)), nil
 }
 
 // allSignatures returns those of the manifest to come and of the one that is
