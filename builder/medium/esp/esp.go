@@ -6,7 +6,7 @@
 // step sets every date to 1980-01-01 and corrects two liberties that fsck.fat
 // complains about.
 //
-// FAT16 and 5 to 31 MiB, because those are the sizes at which go-diskfs' FAT is
+// FAT16 and 4.5 to 31 MiB, because those are the sizes at which go-diskfs' FAT is
 // sound and every firmware reads it. Names have to be ASCII and 8.3, lower case
 // allowed: that is all that the UEFI boot path needs, and the only names for
 // which go-diskfs cannot make two short names collide.
@@ -25,17 +25,22 @@ import (
 )
 
 const (
-	// minSize and maxSize bound the image, in bytes. Below, FAT16 has too few
-	// clusters (4085 of 1 KiB); above, clusters and thereby the layout change.
-	minSize = 5 << 20
+	// minSize and maxSize bound the image, in bytes. Below, FAT16 comes near to
+	// too few clusters (4085 of 1 KiB); above, clusters and thereby the layout
+	// change.
+	minSize = 4608 << 10
 	maxSize = 31 << 20
 	// step is what sizes are rounded up to, in bytes.
-	step = 64 << 10
+	step = 4 << 10
 	// clusterSize is go-diskfs' choice for FAT16 up to 32 MiB, in bytes.
 	clusterSize = 1024
-	// overhead is what the file system itself takes, in bytes: boot sectors,
-	// 512 root entries and two FATs of at most 62 KiB, rounded up.
-	overhead = 192 << 10
+	// overhead is what the file system itself takes, in bytes, whatever its size:
+	// 4 boot sectors, 512 root entries of 32 bytes, rounding of two FATs and of
+	// the last cluster, and the lost cluster that finish takes back.
+	overhead = 4*512 + 512*32 + 2*512 + 2*clusterSize
+	// perFAT is how many bytes of the image cost one byte of both FATs: they have
+	// two bytes each for a cluster.
+	perFAT = clusterSize / (2 * 2)
 	// label names the volume: 11 characters.
 	label = "FARBOOT ESP"
 )
@@ -44,7 +49,7 @@ const (
 var shortName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,8}(\.[A-Za-z0-9_-]{1,3})?$`)
 
 // Image returns the file system with the files of t. Its length is a multiple
-// of 64 KiB.
+// of 4 KiB.
 func Image(t *tree.Tree) ([]byte, error) {
 	if err := checkNames(t); err != nil {
 		return nil, err
@@ -126,6 +131,7 @@ func sizeFor(t *tree.Tree) (int64, error) {
 	for _, n := range entries {
 		need += clusters(n * 32)
 	}
+	need += need/(perFAT-1) + 1
 	size := max(minSize, (need+step-1)/step*step)
 	if size > maxSize {
 		return 0, fmt.Errorf("esp: content needs %d bytes, at most %d fit", size, maxSize)

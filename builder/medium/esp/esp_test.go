@@ -53,7 +53,7 @@ func TestFsckAndMtoolsAgree(t *testing.T) {
 	fsck, mcopy := oracle.Tool(t, "fsck.fat", "dosfstools"), oracle.Tool(t, "mcopy", "mtools")
 	for name, tr := range map[string]*tree.Tree{
 		"loader": loader(t), "awkward": awkward(t), "empty": oracle.Tree(t),
-		"largest": oracle.Tree(t, tree.Bytes("big", oracle.Random(9, maxSize-overhead-8<<10))),
+		"largest": oracle.Tree(t, tree.Bytes("big", oracle.Random(9, maxSize-maxSize/perFAT-overhead-step))),
 	} {
 		t.Run(name, func(t *testing.T) {
 			image, err := Image(tr)
@@ -74,6 +74,21 @@ func TestFsckAndMtoolsAgree(t *testing.T) {
 			oracle.Output(t, mcopy, "-s", "-m", "-n", "-i", p, "::*", out)
 			compare(t, tr, out)
 		})
+	}
+}
+
+// TestNoRoomIsWasted: what lies in the image is nearly all that it has room for,
+// and every size around a step still fits.
+func TestNoRoomIsWasted(t *testing.T) {
+	const content = 5_000_000
+	for i := range 24 {
+		image, err := Image(oracle.Tree(t, tree.Bytes("big", make([]byte, content+i*511))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slack := len(image) - content - i*511; slack > 48<<10 {
+			t.Errorf("%d bytes of content: %d more in the image", content+i*511, slack)
+		}
 	}
 }
 

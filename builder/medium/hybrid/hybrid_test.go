@@ -156,7 +156,7 @@ func TestXorrisoReadsBootEquipment(t *testing.T) {
 		`Volume id +: 'FARBOOT'`,
 		`El Torito images +: +N +Pltf +B`,
 		`El Torito boot img : +1 +BIOS +y +none +0x0000 +0x00 +4 +\d+`,
-		`El Torito boot img : +2 +UEFI +y +none +0x0000 +0x00 +10240 +\d+`,
+		`El Torito boot img : +2 +UEFI +y +none +0x0000 +0x00 +9216 +\d+`,
 		`El Torito img path : +1 +/boot/grub/i386-pc/eltorito.img`,
 		`El Torito img opts : +1 +boot-info-table isohybrid-suitable grub2-boot-info|El Torito img opts : +1 +boot-info-table grub2-boot-info`,
 		`El Torito img path : +2 +/efi.img`,

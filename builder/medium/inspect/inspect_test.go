@@ -106,14 +106,14 @@ func TestReportIsWhatWasWritten(t *testing.T) {
 		Size: info.Size(), VolumeID: m.VolumeID, Publisher: m.Publisher, Epoch: m.Epoch,
 		Boot: []BootEntry{
 			{Platform: "BIOS", Path: m.Core, LoadSectors: 4},
-			{Platform: "UEFI", Path: m.ESP, LoadSectors: 10240},
+			{Platform: "UEFI", Path: m.ESP, LoadSectors: 9216},
 		},
 		Disk:  m.Disk.String(),
 		Files: entries(t, m.Tree),
 		ESP:   entries(t, efi),
 		Partitions: []Partition{{
 			Name: "EFI system partition", Type: "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
-			GUID: m.Partition.String(), Start: int64(got.Boot[1].LBA) * 2048, Size: 5 << 20,
+			GUID: m.Partition.String(), Start: int64(got.Boot[1].LBA) * 2048, Size: 4608 << 10,
 		}, {
 			Name: m.StateName, Type: "A090822C-5081-424E-81BC-7E1FC7339531",
 			GUID: m.State.String(), Start: (info.Size() - 16896 - 65536) &^ 65535, Size: 64 << 10,
