@@ -43,7 +43,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	for _, t := range targets {
-		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(), "./"+t.dir)
+		// Shrinking each interesting input for up to a minute, as go test does
+		// by itself, leaves no time to find a second one.
+		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(), "-fuzzminimizetime", "10x", "./"+t.dir)
 		text, err := cmd.CombinedOutput()
 		if err != nil && !timeIsUp.Match(text) {
 			return fmt.Errorf("%s in %s: %w\n%s", t.name, t.dir, err, text)
