@@ -31,6 +31,9 @@ func gpgKey(fpr trust.Fingerprint) (SigningKey, error) {
 	if err != nil {
 		return SigningKey{}, fmt.Errorf("gpg's key %s: %w", fpr, err)
 	}
+	if _, err := witness(time.Now(), trust.Revoked{}, public); err != nil {
+		return SigningKey{}, fmt.Errorf("gpg's key %s: %w", fpr, err)
+	}
 	user, err := gpgUser(fpr, public)
 	if err != nil {
 		return SigningKey{}, err
@@ -106,7 +109,7 @@ func gpgSecrets() map[trust.Fingerprint]bool {
 // gpg.conf says. [gpgCommand] writes the same for people.
 func gpgSign(user string, p trust.Purpose) []string {
 	return []string{
-		"--no-armor", "--no-textmode", "--local-user", user, "--digest-algo", "SHA512",
+		"--no-textmode", "--local-user", user, "--digest-algo", "SHA512",
 		"--set-notation", trust.Notation + "=" + string(p), "--output", "-", "--detach-sign",
 	}
 }
@@ -119,7 +122,7 @@ func gpgCommand(file string, p trust.Purpose) string {
 
 // gpg runs gpg on data and returns what it writes.
 func gpg(data []byte, args ...string) ([]byte, error) {
-	cmd := exec.Command("gpg", append([]string{"--batch"}, args...)...)
+	cmd := exec.Command("gpg", append([]string{"--batch", "--no-armor"}, args...)...)
 	var out, msg bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(data), &out, &msg
 	err := cmd.Run()

@@ -112,3 +112,31 @@ func TestGPGSignsWithOurKeys(t *testing.T) {
 		}
 	}
 }
+
+// runGPGConf runs gpgconf for a home.
+func runGPGConf(t *testing.T, home string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("gpgconf", append([]string{"--homedir", home}, args...)...).CombinedOutput(); err != nil {
+		t.Fatalf("gpgconf: %v\n%s", err, out)
+	}
+}
+
+// runShell runs one line as a person types it.
+func runShell(t *testing.T, dir, line string) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", line)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+}
+
+// lookPath returns where a program is.
+func lookPath(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

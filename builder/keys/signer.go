@@ -132,7 +132,8 @@ func sign(entity *openpgp.Entity, p trust.Purpose, data []byte, now time.Time) (
 // purpose. That is how single signatures are judged by the rules of package
 // trust, which otherwise answers for all together. Its statement is signed by a
 // key that exists for this moment only. Keys that could not stand in a
-// statement of this day count for nothing, nor do revoked ones.
+// statement of this day count for nothing, nor do revoked ones; that none is
+// left is an error.
 func witness(now time.Time, revoked trust.Revoked, keys ...trust.Key) (*trust.Store, error) {
 	own, err := maker{product: "witness", now: now}.generate("witness")
 	if err != nil {
@@ -148,14 +149,21 @@ func witness(now time.Time, revoked trust.Revoked, keys ...trust.Key) (*trust.St
 	if err != nil {
 		return nil, err
 	}
+	var refused []error
 	for _, k := range keys {
 		more := st
 		more.Keys = append(slices.Clip(st.Keys), k)
 		list := append(slices.Clip(st.Roles.Root.Keys), k.Fingerprint)
 		more.Roles.Root.Keys, more.Roles.Manifest.Keys = list, list
-		if with, err := trust.EncodeStatement(more); err == nil {
-			st, data = more, with
+		with, err := trust.EncodeStatement(more)
+		if err != nil {
+			refused = append(refused, err)
+			continue
 		}
+		st, data = more, with
+	}
+	if len(refused) > 0 && len(refused) == len(keys) {
+		return nil, errors.Join(refused...)
 	}
 	sig, err := sign(own.entity, trust.PurposeStatement, data, now)
 	if err != nil {
