@@ -103,58 +103,66 @@ func TestDocuments(t *testing.T) {
 // was meant for it before or after, or tries once more. The one that leaves the
 // fleet never boots the old default.
 func TestDocumentsSwap(t *testing.T) {
-	for stop, count := 0, 1; stop <= count; stop++ {
-		p, sim := newRotating(t)
-		wipe := p.options.Entries["installer"]
-		p.options.Entries["wipe"], p.options.Entries["wait"] = wipe, wipe
-		p.options.Default = []string{"wipe"}
-		p.fleet(3)
-		p.publish(t)
-		rotated := stop%2 == 1
-		if rotated {
-			sim.Rotate(trusttest.Manifest)
-		}
-		p.take(t, sim)
-		p.fleet(2)
-		p.options.Default = []string{"wait"}
-		run := &publication{PublishOptions: p.options}
-		ctx := t.Context()
-		_, err := run.run(ctx, run.begin, run.describe, func() error { return run.sign(ctx) },
-			func() error { return run.objects(ctx) }, func() error { return run.documents(ctx) }, run.carry,
-			func() error {
-				steps, err := run.swap()
-				count = len(steps)
-				for _, step := range steps[:min(stop, count)] {
-					err = errors.Join(err, step())
-				}
-				return err
-			})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range 3 {
-			names, _, err := p.boots(t, sim.Store(1), i)
-			got := fmt.Sprint(names)
-			switch {
-			// Documents are signed by the new key alone: between two renames
-			// machines try once more.
-			case errors.Is(err, trust.ErrUntrusted) && rotated:
-			// So does a machine whose document is about to go.
-			case errors.Is(err, accept.ErrRollback) && i == 2:
-			case err != nil:
-				t.Errorf("after %d of %d steps, machine %d: %v", stop, count, i, err)
-			case got != "[installer]" && !(i == 2 && got == "[wait]"):
-				t.Errorf("after %d of %d steps, machine %d boots %s", stop, count, i, got)
-			}
-		}
-		p.options.Now = p.options.Now.Add(time.Second)
-		p.publish(t)
-		for i, want := range []string{"[installer]", "[installer]", "[wait]"} {
-			if names, _, err := p.boots(t, sim.Store(1), i); err != nil || fmt.Sprint(names) != want {
-				t.Errorf("machine %d boots %v, %v, want %s", i, names, err, want)
-			}
+	for _, rotated := range []bool{false, true} {
+		for stop, count := 0, 1; stop <= count; stop++ {
+			count = stopDocuments(t, stop, rotated)
 		}
 	}
+}
+
+// stopDocuments stops that publication after some of its steps, and returns how
+// many there are.
+func stopDocuments(t *testing.T, stop int, rotated bool) (count int) {
+	p, sim := newRotating(t)
+	wipe := p.options.Entries["installer"]
+	p.options.Entries["wipe"], p.options.Entries["wait"] = wipe, wipe
+	p.options.Default = []string{"wipe"}
+	p.fleet(3)
+	p.publish(t)
+	if rotated {
+		sim.Rotate(trusttest.Manifest)
+	}
+	p.take(t, sim)
+	p.fleet(2)
+	p.options.Default = []string{"wait"}
+	run := &publication{PublishOptions: p.options}
+	ctx := t.Context()
+	_, err := run.run(ctx, run.begin, run.describe, func() error { return run.sign(ctx) },
+		func() error { return run.objects(ctx) }, func() error { return run.documents(ctx) }, run.carry,
+		func() error {
+			steps, err := run.swap()
+			count = len(steps)
+			for _, step := range steps[:min(stop, count)] {
+				err = errors.Join(err, step())
+			}
+			return err
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		names, _, err := p.boots(t, sim.Store(1), i)
+		got := fmt.Sprint(names)
+		switch {
+		// Documents are signed by the new key alone: between two renames
+		// machines try once more.
+		case errors.Is(err, trust.ErrUntrusted) && rotated:
+		// So does a machine whose document is about to go.
+		case errors.Is(err, accept.ErrRollback) && i == 2:
+		case err != nil:
+			t.Errorf("after %d of %d steps, machine %d: %v", stop, count, i, err)
+		case got != "[installer]" && !(i == 2 && got == "[wait]"):
+			t.Errorf("after %d of %d steps, machine %d boots %s", stop, count, i, got)
+		}
+	}
+	p.options.Now = p.options.Now.Add(time.Second)
+	p.publish(t)
+	for i, want := range []string{"[installer]", "[installer]", "[wait]"} {
+		if names, _, err := p.boots(t, sim.Store(1), i); err != nil || fmt.Sprint(names) != want {
+			t.Errorf("machine %d boots %v, %v, want %s", i, names, err, want)
+		}
+	}
+	return count
 }
 
 func TestDocumentsEnd(t *testing.T) {

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/farboot/farboot/builder/keys"
@@ -60,7 +57,7 @@ func Complete(ctx context.Context, o CompleteOptions) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return result, removeRequest(o.File)
+	return result, keys.Discard(o.File)
 }
 
 // pending reads a manifest with collected signatures.
@@ -88,30 +85,6 @@ func (p *publication) present(ctx context.Context) error {
 			return fmt.Errorf("publish once more: %w", err)
 		}
 		p.result.Objects++
-	}
-	return nil
-}
-
-// removeRequest removes a request that was answered, the text and the
-// signatures beside it, and the folder with the last one.
-func removeRequest(file string) error {
-	dir, base := filepath.Split(file)
-	names, err := os.ReadDir(filepath.Clean(dir))
-	if err != nil {
-		return err
-	}
-	left := len(names)
-	for _, e := range names {
-		if e.Name() != base && !strings.HasPrefix(e.Name(), base+".") {
-			continue
-		}
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		left--
-	}
-	if left == 0 {
-		return os.Remove(filepath.Clean(dir))
 	}
 	return nil
 }
