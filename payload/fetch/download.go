@@ -38,6 +38,12 @@ func (d *download) restart() {
 	d.sources = nil
 }
 
+// startOver forgets even how far it once was, so that all counts as progress.
+func (d *download) startOver() {
+	d.restart()
+	d.furthest = 0
+}
+
 // resume takes the first bytes of dst, at most max, for the object's beginning.
 // It tells whether they are the whole object.
 func (d *download) resume(max int64) bool {
@@ -118,8 +124,7 @@ func (d *download) copy(body io.Reader) error {
 		case err == nil:
 			continue
 		case whole && len(d.sources) > 1 && d.verifier.Close() != nil:
-			d.restart()
-			d.furthest = 0
+			d.startOver()
 			return errStitched
 		case whole, // the hash tells more than the way the connection ended
 			eof && d.html:

@@ -111,6 +111,15 @@ func printable(s string) string {
 	}, s)
 }
 
+// shown is an error whose text is fit for a console.
+type shown struct{ err error }
+
+// Error returns the cause's text, made printable.
+func (s shown) Error() string { return printable(s.err.Error()) }
+
+// Unwrap returns the cause.
+func (s shown) Unwrap() error { return s.err }
+
 // Unwrap returns the causes of all attempts.
 func (e *Error) Unwrap() []error {
 	errs := make([]error, len(e.Attempts))

@@ -246,8 +246,8 @@ func (m *Mirrors) Condemn(site string, why error) {
 
 // condemn puts a site behind all others.
 func (m *Mirrors) condemn(mir *mirror, why error) {
-	mir.condemned, mir.trouble, m.alone = true, why, false
-	m.log("mirror %s is condemned: %s", display(mir.site), printable(why.Error()))
+	mir.condemned, mir.trouble, m.alone = true, shown{why}, false
+	m.log("mirror %s is condemned: %s", display(mir.site), mir.trouble)
 }
 
 // fail lets a site rest.
@@ -263,9 +263,9 @@ func (m *Mirrors) fail(mir *mirror, err error) {
 	rest := m.client.limits.pause(mir.failures, asked)
 	mir.rests = mir.failed.Add(rest)
 	if !mir.condemned {
-		mir.trouble = err
+		mir.trouble = shown{err}
 	}
-	m.log("mirror %s rests for %.1f s: %s", display(mir.site), rest.Seconds(), printable(err.Error()))
+	m.log("mirror %s rests for %.1f s: %s", display(mir.site), rest.Seconds(), shown{err})
 }
 
 // well says that a site has done what it should.

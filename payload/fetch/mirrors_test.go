@@ -170,6 +170,21 @@ func TestOneMirror(t *testing.T) {
 	}
 }
 
+// TestCutOften has a mirror that needs ten requests, and one of wrong bytes before
+// it, whose 700 000 must not be taken for progress.
+func TestCutOften(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		data := noise(700_000)
+		m, servers := n.mirrors(t, data, faults{evil.Flip(1)}, faults{evil.Cut(70_000)})
+		if err := m.Object(t.Context(), object.OfBytes(data), make(file, len(data)), nil); err != nil {
+			t.Error(err)
+		}
+		if seen := len(servers[1].Requests()); seen != 10 {
+			t.Errorf("%d requests, want 10", seen)
+		}
+	})
+}
+
 // TestMirrorsRest has mirrors that fail over and over, and wants each to have
 // its own doubling pause, and all to be named.
 func TestMirrorsRest(t *testing.T) {
@@ -367,7 +382,7 @@ func TestObjects(t *testing.T) {
 // than being late or slow. The object arrives, within minutes, and the last
 // mirror keeps its name.
 func TestAnyMirrors(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(100) {
 		bubble(t, func(t *testing.T, n *network) {
 			r := rand.New(rand.NewPCG(seed, 0))
 			some := func() evil.Fault {
@@ -409,4 +424,33 @@ func TestAnyMirrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRank wants a measured rate to count before the time to the first byte, one
+// failure to leave it, a second to end it, and time to do the same.
+func TestRank(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		m, _ := n.mirrors(t, data, nil, nil, nil)
+		near, far, slow := m.all[0], m.all[1], m.all[2]
+		near.firstByte, far.firstByte, slow.firstByte = 1, 2, 3
+		rank := func(when, want string) {
+			t.Helper()
+			if got := strings.Join(m.Sites(), " "); got != want {
+				t.Errorf("%s: %s, want %s", when, got, want)
+			}
+		}
+		rank("probed", "http://a http://b http://c")
+		far.rate, far.measured = 2000, time.Now()
+		slow.rate, slow.measured = 1000, time.Now()
+		rank("measured", "http://b http://c http://a")
+		m.fail(far, errNoRoute)
+		rank("resting", "http://c http://a http://b")
+		time.Sleep(time.Second)
+		rank("rested", "http://b http://c http://a")
+		m.fail(far, errNoRoute)
+		time.Sleep(2 * time.Second)
+		rank("failed again", "http://c http://a http://b")
+		time.Sleep(2 * time.Minute)
+		rank("forgotten", "http://a http://b http://c")
+	})
 }

@@ -107,8 +107,7 @@ func (j *job) ask(ctx context.Context, mir *mirror) error {
 	if mir != j.last {
 		d.validator = "" // each server has its own
 		if j.alone {
-			d.restart()
-			d.furthest = 0
+			d.startOver()
 		}
 	}
 	j.mu.Lock()
@@ -141,19 +140,19 @@ func (j *job) settle(ctx context.Context, mir *mirror, gained int64, err error) 
 		return err == nil
 	}
 	if errors.Is(err, errLeft) {
-		j.log("mirror %s: %s", display(mir.site), printable(err.Error()))
+		j.log("mirror %s: %s", display(mir.site), shown{err})
 		return false
 	}
 	j.failed.add(display(join(mir.site, j.download.ref.Path())), err)
 	switch {
 	case errors.Is(err, errStitched):
-		j.startOver()
+		j.separate()
 		j.log("object %s: %s; starting over with one mirror", j.download.ref.SHA256, errStitched)
 	case errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrPortal):
 		try.out = true
 		j.condemn(mir, err)
 		if slices.Contains(j.download.sources, mir.site) {
-			j.download.restart()
+			j.download.startOver()
 		}
 	case errors.Is(err, ErrUnreachable):
 		try.barren++
@@ -171,8 +170,8 @@ func (j *job) settle(ctx context.Context, mir *mirror, gained int64, err error) 
 	return false
 }
 
-// startOver gives up mixing: here and, until a culprit is found, elsewhere.
-func (j *job) startOver() {
+// separate gives up mixing: here and, until a culprit is found, elsewhere.
+func (j *job) separate() {
 	j.Mirrors.alone, j.alone, j.last = true, true, nil
 	for _, try := range j.tries {
 		try.had = false
