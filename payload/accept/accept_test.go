@@ -169,6 +169,8 @@ func TestEquivocation(t *testing.T) {
 	twin := publish(t, sim, 12, func(m *manifest.Manifest) { m.Default = []string{"rescue"} })
 	refuses(t, j, twin, trusted(day0), accept.ErrEquivocation)
 	boots(t, j, publish(t, sim, 13), trusted(day0), 1)
+	sim.Revoke(sim.Manifest) // version 12 of another epoch is another one
+	boots(t, j, publish(t, sim, 12), trusted(day0), 2)
 }
 
 // withDocuments makes machines have documents of their own.
@@ -436,6 +438,19 @@ func TestClocks(t *testing.T) {
 				t.Errorf("doubts %q, want one and %q", a.Doubts, c.by)
 			}
 		})
+	}
+}
+
+// A dead battery does not hide what any right clock would object to: a manifest
+// that was signed after its statement had expired.
+func TestDoubtsOfDeadClock(t *testing.T) {
+	sim := newSim(t)
+	sim.At = after(400)
+	for _, now := range []clock.Time{unsure(time.Unix(0, 0)), unsure(day0)} {
+		a := boots(t, medium(sim, 1, state.Floor{}), publish(t, sim, 12), now, 1)
+		if want := []string{"by this clock, trust statement 1 expired on 2027-11-22"}; !slices.Equal(a.Doubts[1:], want) {
+			t.Errorf("doubts %q, want the first and %q", a.Doubts, want)
+		}
 	}
 }
 

@@ -117,6 +117,40 @@ func TestRevokedKeyOnNextSite(t *testing.T) {
 	saw(t, l.lab, "manifest: version 1 of epoch 2")
 }
 
+// A publication that revokes a key changes statements and manifest. A machine
+// that comes when only one of the two has arrived asks once more.
+func TestHalfPublished(t *testing.T) {
+	for name, part := range map[string]string{"statement first": "trust/", "manifest first": "manifest"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newSimLab(t)
+			l.limits.Publication = 500 * time.Millisecond
+			s := l.publish(t, 12)
+			l.sim.Issue(func(st *trust.Statement) { st.Epoch++ })
+			whole := l.publish(t, 1).files
+			l.sites = l.sites[:1]
+			for name, data := range whole {
+				if strings.HasPrefix(name, part) {
+					s.put(name, data)
+				}
+			}
+			go func() {
+				for s.count(manifest.Signature) == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				for name, data := range whole {
+					s.put(name, data)
+				}
+			}()
+			handedOver(t, l.lab, l.run(t))
+			saw(t, l.lab, "manifest: version 1 of epoch 2")
+			if l.opened != 1 {
+				t.Errorf("that took %d rounds", l.opened)
+			}
+		})
+	}
+}
+
 // Sites that are behind, or that lie, are followed by the next one.
 func TestFloorRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -193,17 +227,21 @@ func TestCannotRemember(t *testing.T) {
 // remembers more, is heeded; the next round begins with what it remembers.
 func TestLateStick(t *testing.T) {
 	l := newSimLab(t)
+	l.manifest.Entries["second"] = l.manifest.Entries["installer"]
+	l.manifest.Default = []string{"installer", "second"}
 	l.publish(t, 12)
 	l.remember = func() error {
 		l.memory.Floor, l.places = floor(14), []string{"partition sdb2"}
 		return fmt.Errorf("partition sdb2: %w", state.ErrLower)
 	}
-	l.manifest.Entries["second"] = l.manifest.Entries["installer"]
 	l.stopOn = "(round 3)"
 	if err := l.run(t); err == nil || l.executed != 0 {
 		t.Errorf("started %d times, %v", l.executed, err)
 	}
 	saw(t, l.lab, "memory: partition sdb2: statement 1, manifest 1.14", "installer: [rollback] ", "manifest: [rollback] ")
+	if len(l.said("second: ")) != 0 {
+		t.Error("another entry of the same manifest was tried")
+	}
 }
 
 // What is remembered is looked at in each round.
@@ -297,11 +335,16 @@ func TestClocks(t *testing.T) {
 // A manifest from the future moves what the log calls now, and nothing else.
 func TestManifestFromTheFuture(t *testing.T) {
 	l := newSimLab(t)
+	today := l.manifest
 	l.manifest.Issued = time.Now().AddDate(3, 0, 0)
 	l.manifest.Expires = l.manifest.Issued.AddDate(1, 0, 0)
+	l.manifest.Default = nil
+	l.manifest.Machines = []manifest.Machine{{Match: manifest.Match{Serial: "XYZ"}, Boot: []string{"installer"}}}
+	l.publish(t, 12)
+	l.manifest = today
 	l.publish(t, 12)
 	handedOver(t, l.lab, l.run(t))
-	saw(t, l.lab, "manifest: version 12 of epoch 1, 0 s old, ")
+	saw(t, l.lab, "manifest: version 12 of epoch 1, 0 s old, ", "choose: [no-entry] ", "manifest: time not verified: by this clock, the manifest expired on ")
 	if !l.clock.IsZero() {
 		t.Errorf("the system's clock was set to %s", l.clock)
 	}
