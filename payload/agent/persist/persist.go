@@ -23,9 +23,12 @@ const (
 	// patience is how long one place may take for one Load or Save. A dying
 	// stick answers after 30 s or never.
 	patience = 10 * time.Second
-	// probing is how long the first Load waits for sticks that are there but
-	// not probed yet: usb-storage alone lets 1 s pass, and drivers are looked
-	// for twice a second.
+	// enumerating is how long after [Open] a machine with USB is given to see
+	// what is plugged in. A stick shows itself after 0.3 s, behind hubs later.
+	enumerating = 2 * time.Second
+	// probing is how long the first Load waits for sticks that show themselves
+	// but are no disks yet: usb-storage alone lets 1 s pass, and drivers are
+	// looked for twice a second.
 	probing = 5 * time.Second
 )
 
@@ -47,7 +50,8 @@ type Config struct {
 type Places struct {
 	Config
 	// lost are places that once took too long. Something may still be busy there.
-	lost map[string]bool
+	lost   map[string]bool
+	opened time.Time
 	// probed is set once the sticks of the start were waited for.
 	probed bool
 }
@@ -63,15 +67,20 @@ type place interface {
 }
 
 // Open returns the places of this machine. It touches none of them yet.
-func Open(c Config) *Places { return &Places{Config: c, lost: map[string]bool{}} }
+func Open(c Config) *Places {
+	return &Places{Config: c, lost: map[string]bool{}, opened: time.Now()}
+}
 
 // Load returns the machine's state: for everything the highest that any place
-// remembers. What is wrong with a place is logged and counts as nothing. The
-// first Load waits up to 5 s for USB storage that is there and not ready.
+// remembers. What is wrong with a place is logged and counts as nothing.
+//
+// The first Load waits for a stick to come: where there is USB, until 2 s after
+// Open; where there is USB storage that is not ready, up to 5 s. To open early
+// and to load late, once the network is up, makes that short or nothing.
 func (p *Places) Load() state.State {
 	if !p.probed {
 		p.probed = true
-		p.settle(probing)
+		p.settle()
 	}
 	merged := state.State{Format: state.Format, Product: p.Product, Channel: p.Channel}
 	for _, at := range p.places() {

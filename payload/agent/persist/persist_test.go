@@ -303,14 +303,18 @@ func TestVariable(t *testing.T) {
 // never comes only so long, and a machine without USB storage not at all.
 func TestWaitsForProbing(t *testing.T) {
 	const usb = "bus/usb/devices/1-1:1.0"
+	const root = "bus/usb/devices/usb1/bDeviceClass"
 	for _, test := range []struct {
 		name     string
 		at       map[string]string
+		late     time.Duration
 		later    func(*machine)
 		version  int64
 		min, max time.Duration
 	}{
-		{name: "no storage", at: map[string]string{usb + "/bInterfaceClass": "03\n"}},
+		{name: "no USB"},
+		{name: "no storage", at: map[string]string{usb + "/bInterfaceClass": "03\n"}, min: 2 * time.Second, max: 2 * time.Second},
+		{name: "no storage, and Load comes late", at: map[string]string{usb + "/bInterfaceClass": "03\n"}, late: 2 * time.Second},
 		{name: "never", at: map[string]string{usb + "/bInterfaceClass": "08\n"}, min: 5 * time.Second, max: 5100 * time.Millisecond},
 		{name: "a stick of another kind", at: map[string]string{
 			usb + "/bInterfaceClass": "08\n", usb + "/host0/target0:0:0/0:0:0:0/type": "0\n",
@@ -322,6 +326,9 @@ func TestWaitsForProbing(t *testing.T) {
 		{name: "disk, probing", at: map[string]string{
 			usb + "/bInterfaceClass": "08\n", usb + "/host0/target0:0:0/0:0:0:0/type": "0\n",
 		}, min: 5 * time.Second, max: 5100 * time.Millisecond},
+		{name: "ours, without a sign before", at: map[string]string{usb + "/bInterfaceClass": "03\n"},
+			later:   func(m *machine) { os.Rename(filepath.Join(m.sys, "hidden"), filepath.Join(m.sys, "class")) },
+			version: 6, min: 2 * time.Second, max: 2 * time.Second},
 		{name: "ours, late", at: map[string]string{usb + "/bInterfaceClass": "08\n"},
 			later:   func(m *machine) { os.Rename(filepath.Join(m.sys, "hidden"), filepath.Join(m.sys, "class")) },
 			version: 6, min: 2 * time.Second, max: 2200 * time.Millisecond},
@@ -333,6 +340,9 @@ func TestWaitsForProbing(t *testing.T) {
 			if err := os.Rename(filepath.Join(m.sys, "class"), filepath.Join(m.sys, "hidden")); err != nil {
 				t.Fatal(err)
 			}
+			if test.at != nil {
+				m.write(filepath.Join(m.sys, root), "09\n")
+			}
 			for name, text := range test.at {
 				m.write(filepath.Join(m.sys, name), text)
 			}
@@ -341,6 +351,7 @@ func TestWaitsForProbing(t *testing.T) {
 				if test.later != nil {
 					time.AfterFunc(2*time.Second, func() { test.later(m) })
 				}
+				time.Sleep(test.late)
 				start := time.Now()
 				if got := p.Load().Floor.Version; got != test.version {
 					t.Errorf("version %d; want %d", got, test.version)

@@ -86,42 +86,46 @@ func (f flushed) Sync() error {
 	return nil
 }
 
-// settle waits until all USB storage that is there has become disks, or until
-// limit has passed.
-func (p *Places) settle(limit time.Duration) {
+// settle waits until all USB storage has had its time to become disks.
+func (p *Places) settle() {
 	const (
 		look = 100 * time.Millisecond
 		// calm is how many looks in a row must see nothing to wait for: a disk
 		// is there a little before its partitions.
 		calm = 3
 	)
-	deadline := time.Now().Add(limit)
+	deadline := time.Now().Add(probing)
 	for quiet := 0; quiet < calm && time.Now().Before(deadline); time.Sleep(look) {
-		storage, ready := usbStorage(p.Sys)
-		if storage == 0 || len(findSticks(p.Sys, p.Dev, p.Build)) > 0 {
+		buses, storage, ready := usb(p.Sys)
+		switch {
+		case buses == 0 || len(findSticks(p.Sys, p.Dev, p.Build)) > 0:
 			return
-		}
-		quiet++
-		if ready < storage {
+		case storage == 0 && time.Since(p.opened) >= enumerating:
+			return
+		case storage > 0 && storage == ready:
+			quiet++
+		default:
 			quiet = 0
 		}
 	}
 }
 
-// usbStorage counts the USB interfaces of the class "mass storage", and those
-// among them that have become disks.
-func usbStorage(sys string) (all, ready int) {
-	classes, _ := filepath.Glob(filepath.Join(sys, "bus/usb/devices/*/bInterfaceClass"))
+// usb counts the USB buses, the interfaces on them of the class "mass storage",
+// and those among these that have become disks.
+func usb(sys string) (buses, storage, ready int) {
+	devices := filepath.Join(sys, "bus/usb/devices")
+	roots, _ := filepath.Glob(filepath.Join(devices, "usb*"))
+	classes, _ := filepath.Glob(filepath.Join(devices, "*/bInterfaceClass"))
 	for _, class := range classes {
 		if line(class, "") != "08" {
 			continue
 		}
-		all++
+		storage++
 		if disks(filepath.Dir(class)) {
 			ready++
 		}
 	}
-	return all, ready
+	return len(roots), storage, ready
 }
 
 // disks tells whether a USB interface, by its folder, has the SCSI devices that
