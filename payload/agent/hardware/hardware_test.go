@@ -153,10 +153,10 @@ func modulesDir(t *testing.T) string {
 	for name, content := range map[string]string{
 		"modules.dep": "kernel/virtio_ring.ko:\nkernel/virtio.ko: kernel/virtio_ring.ko\n" +
 			"kernel/virtio_pci.ko: kernel/virtio.ko kernel/virtio_ring.ko\n" +
-			"kernel/virtio_net.ko: kernel/virtio.ko kernel/virtio_ring.ko\nkernel/e1000e.ko:\nkernel/r8152.ko:\nkernel/realtek.ko:\n",
+			"kernel/virtio_net.ko: kernel/virtio.ko kernel/virtio_ring.ko\nkernel/e1000e.ko:\nkernel/r8152.ko:\nkernel/realtek.ko:\nkernel/aquantia.ko:\n",
 		"modules.alias": "alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\n" +
 			"alias virtio:d00000001v* virtio_net\nalias pci:v00008086d00001533sv*sd*bc*sc*i* e1000e\nalias usb:v0BDAp8153* r8152\n" +
-			"alias mdio:0000000000011100110010010001???? realtek\n",
+			"alias mdio:0000000000011100110010010001???? realtek\nalias mdio:0011000111000011000111000001???? aquantia\n",
 		"modules.softdep": "",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
@@ -236,12 +236,15 @@ func TestScan(t *testing.T) {
 func TestScanPHY(t *testing.T) {
 	m := &machine{
 		sysfs: tree(map[string]string{
-			"bus/pci/devices/0/modalias":               intel,
-			"bus/mdio_bus/devices/fixed-0:00/phy_id":   "0x00000000",
-			"bus/mdio_bus/devices/fixed-0:01/phy_id":   "0x1001cc916",
-			"bus/mdio_bus/devices/fixed-0:02/phy_id":   "001cc916x",
-			"bus/mdio_bus/devices/fixed-0:03/uevent":   "",
-			"bus/mdio_bus/devices/r8169-0-9:00/phy_id": "0x001cc926",
+			"bus/pci/devices/0/modalias":                             intel,
+			"bus/mdio_bus/devices/fixed-0:00/phy_id":                 "0x00000000",
+			"bus/mdio_bus/devices/fixed-0:01/phy_id":                 "0x1001cc916",
+			"bus/mdio_bus/devices/fixed-0:02/phy_id":                 "001cc916x",
+			"bus/mdio_bus/devices/fixed-0:03/uevent":                 "",
+			"bus/mdio_bus/devices/r8169-0-9:00/phy_id":               "0x001cc926",
+			"bus/mdio_bus/devices/x-1:00/phy_id":                     "0x00000000",
+			"bus/mdio_bus/devices/x-1:00/c45_phy_ids/mmd1_device_id": "0x31c31c12",
+			"bus/mdio_bus/devices/x-1:00/c45_phy_ids/mmd2_device_id": "0xffffffff",
 		}),
 		behind: map[string]map[string]string{
 			"kernel/e1000e.ko": {"bus/mdio_bus/devices/r8169-0-300:00/phy_id": "0x001cc916"},
@@ -251,11 +254,27 @@ func TestScanPHY(t *testing.T) {
 	l := NewLoader(m.sysfs, modulesDir(t), log.log)
 	l.insert = m.insert
 	l.scan()
-	if diff := cmp.Diff([]string{"kernel/e1000e.ko", "kernel/realtek.ko"}, m.inserted); diff != "" {
+	if diff := cmp.Diff([]string{"kernel/aquantia.ko", "kernel/e1000e.ko", "kernel/realtek.ko"}, m.inserted); diff != "" {
 		t.Errorf("inserted: %s", diff)
 	}
-	if diff := cmp.Diff(lines{"hardware: drivers loaded: e1000e realtek"}, log); diff != "" {
+	if diff := cmp.Diff(lines{"hardware: drivers loaded: aquantia e1000e realtek"}, log); diff != "" {
 		t.Errorf("logged: %s", diff)
+	}
+}
+
+// What no hardware asks for is loaded by name, with what it needs, once.
+func TestNeed(t *testing.T) {
+	m := &machine{sysfs: tree(nil)}
+	var log lines
+	l := NewLoader(m.sysfs, modulesDir(t), log.log)
+	l.insert = m.insert
+	l.Need("virtio_net", "no_such_module")
+	l.Need("virtio_net")
+	if diff := cmp.Diff([]string{"kernel/virtio_ring.ko", "kernel/virtio.ko", "kernel/virtio_net.ko"}, m.inserted); diff != "" {
+		t.Errorf("inserted: %s", diff)
+	}
+	if len(log) != 1 || !strings.Contains(log[0], "driver no_such_module: ") {
+		t.Errorf("logged %q", log)
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,9 +33,11 @@ type Loader struct {
 	insert func(file string) error
 	log    func(format string, args ...any)
 
-	there   map[string]bool // devices at the last look
-	tried   map[string]bool // module files
-	first   chan struct{}   // closed after the first scan
+	mu    sync.Mutex      // held while modules are loaded
+	there map[string]bool // devices at the last look
+	tried map[string]bool // module files
+
+	first   chan struct{} // closed after the first scan
 	dropped atomic.Bool
 	dir     string
 }
@@ -89,9 +93,22 @@ func (l *Loader) Drop() error {
 	return os.RemoveAll(l.dir)
 }
 
+// Need loads modules that no hardware asks for, by name, such as VLANs: the
+// kernel would ask modprobe(8), which is not here. It waits for a driver that is
+// busy, and does nothing after [Loader.Drop].
+func (l *Loader) Need(names ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, name := range names {
+		l.load(name)
+	}
+}
+
 // scan answers the modaliases of all new devices, and again, since the driver of
 // a bus makes more of them, until none is new.
 func (l *Loader) scan() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	var drivers []string
 	for range maxPasses {
 		fresh := l.fresh()
@@ -126,28 +143,36 @@ func (l *Loader) fresh() []string {
 			if l.there[device] {
 				continue
 			}
-			if alias := modalias(l.sysfs, device); alias != "" {
-				found = append(found, alias)
-			}
+			found = append(found, modaliases(l.sysfs, device)...)
 		}
 	}
 	l.there = there
 	return found
 }
 
-// modalias returns what the device asks for its driver by, or "". An Ethernet
-// PHY has no file modalias: the kernel asks modprobe(8), which is not here, by
-// the 32 bits of its id as digits, the highest first (MDIO_ID_FMT in
-// include/linux/mod_devicetable.h, phy_request_driver_module in phy_device.c).
-func modalias(sysfs fs.FS, device string) string {
+// modaliases returns what the device asks for its driver by. An Ethernet PHY has
+// no file modalias: the kernel asks modprobe(8), which is not here, by the 32
+// bits of its id as digits, the highest first (MDIO_ID_FMT in
+// include/linux/mod_devicetable.h). One of clause 45 has an id for each of its
+// parts instead (phy_device_create in phy_device.c); sysfs shows them since Linux
+// 6.17, so before it such a PHY is left to the kernel's generic driver.
+func modaliases(sysfs fs.FS, device string) []string {
 	if alias := value(sysfs, device+"/modalias"); alias != "" {
-		return alias
+		return []string{alias}
 	}
-	id, err := strconv.ParseUint(value(sysfs, device+"/phy_id"), 0, 32)
-	if err != nil {
-		return ""
+	ids := []string{value(sysfs, device+"/phy_id")}
+	parts, _ := fs.ReadDir(sysfs, device+"/c45_phy_ids")
+	for _, p := range parts {
+		ids = append(ids, value(sysfs, device+"/c45_phy_ids/"+p.Name()))
 	}
-	return fmt.Sprintf("mdio:%032b", id)
+	var found []string
+	for _, text := range ids {
+		// All ones say that there is no such part, zero that it has no id.
+		if id, err := strconv.ParseUint(text, 0, 32); err == nil && id != 0 && id != math.MaxUint32 {
+			found = append(found, fmt.Sprintf("mdio:%032b", id))
+		}
+	}
+	return found
 }
 
 // load inserts what the module needs and last the module itself, and tells
