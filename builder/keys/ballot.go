@@ -22,8 +22,7 @@ type ballot struct {
 func newBallot(prev, next trust.Statement) ballot {
 	old := prev.Roles.Root
 	old.Keys = slices.DeleteFunc(slices.Clone(old.Keys), func(fpr trust.Fingerprint) bool { return revokes(next, fpr) })
-	b := ballotOf(slices.Concat(prev.Keys, next.Keys), old, next.Roles.Root)
-	return b
+	return ballotOf(slices.Concat(prev.Keys, next.Keys), old, next.Roles.Root)
 }
 
 // ballotOf returns that of anything which the roles must sign.
@@ -44,6 +43,12 @@ func ballotOf(keys []trust.Key, sides ...trust.Role) ballot {
 		}
 	}
 	slices.SortStableFunc(b.able, func(x, y trust.Fingerprint) int { return cost[x] - cost[y] })
+	return b
+}
+
+// fresh returns the ballot with nobody's signature.
+func (b ballot) fresh() ballot {
+	b.have = map[trust.Fingerprint][]byte{}
 	return b
 }
 

@@ -49,21 +49,43 @@ type Publication struct {
 // nothing was is no error.
 func LoadPublished(dir string) (Published, error) {
 	name := filepath.Join(dir, PublishedFile)
-	p := Published{Format: publishedFormat}
 	data, err := readFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return p, nil
+		return Published{Format: publishedFormat}, nil
 	}
 	if err != nil {
 		return Published{}, err
 	}
-	if err := strictjson.Decode(data, maxFile, &p); err != nil {
-		return Published{}, fmt.Errorf("%s: %w", name, err)
-	}
-	if err := p.check(); err != nil {
+	p, err := decodePublished(data)
+	if err != nil {
 		return Published{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return p, nil
+}
+
+// decodePublished reads what encode wrote.
+func decodePublished(data []byte) (Published, error) {
+	var p Published
+	if err := strictjson.Decode(data, maxFile, &p); err != nil {
+		return Published{}, err
+	}
+	if err := p.check(); err != nil {
+		return Published{}, err
+	}
+	return p, nil
+}
+
+// encode returns the bytes of the file, sorted.
+func (p Published) encode() ([]byte, error) {
+	p.Published = append([]Publication{}, p.Published...)
+	slices.SortFunc(p.Published, func(a, b Publication) int {
+		return strings.Compare(a.Arch+"/"+a.Channel, b.Arch+"/"+b.Channel)
+	})
+	data, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return append(data, '\n'), nil
 }
 
 // check refuses what Record does not write.
@@ -121,14 +143,11 @@ func Record(dir string, pub Publication) error {
 	} else if err := p.Published[i].raise(pub); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(dir, PublishedFile), err)
 	}
-	slices.SortFunc(p.Published, func(a, b Publication) int {
-		return strings.Compare(a.Arch+"/"+a.Channel, b.Arch+"/"+b.Channel)
-	})
-	data, err := json.MarshalIndent(p, "", "  ")
+	data, err := p.encode()
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(filepath.Join(dir, PublishedFile), append(data, '\n'), 0o644)
+	return renameio.WriteFile(filepath.Join(dir, PublishedFile), data, 0o644)
 }
 
 // raise takes over what is newer in pub.

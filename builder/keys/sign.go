@@ -42,21 +42,21 @@ func (s *Set) Signer(secrets string, ask Passphrase, now time.Time) Signer {
 // old and a new one are listed, both do. It looks for keys once, keeps them unlocked for its lifetime, and may be used by
 // several goroutines.
 func (s *Set) SignWith(o SignOptions) Signer {
-	st := s.Store.Statement()
-	hands := map[trust.Purpose]func() ([]SigningKey, error){}
+	hands := map[trust.Purpose]func() (hand, error){}
 	for _, p := range []trust.Purpose{trust.PurposeManifest, trust.PurposeStatement} {
-		hands[p] = sync.OnceValues(func() ([]SigningKey, error) { return s.hands(p, o) })
+		hands[p] = sync.OnceValues(func() (hand, error) { return s.hand(p, o) })
 	}
 	return func(p trust.Purpose, data []byte) ([]byte, error) {
-		b, err := ballotFor(st, p)
+		ready, ok := hands[p]
+		if !ok {
+			return nil, fmt.Errorf("no role signs %q", p)
+		}
+		h, err := ready()
 		if err != nil {
 			return nil, err
 		}
-		keys, err := hands[p]()
-		if err != nil {
-			return nil, err
-		}
-		for _, k := range keys {
+		b := h.ballot.fresh()
+		for _, k := range h.keys {
 			sig, err := k.Sign(p, data, o.Now)
 			if err != nil {
 				return nil, err
@@ -81,38 +81,41 @@ func ballotFor(st trust.Statement, p trust.Purpose) (ballot, error) {
 	return ballot{}, fmt.Errorf("no role signs %q", p)
 }
 
-// hands returns the keys that sign for p: those that are named, and others that
+// hand is who can sign at a desk.
+type hand struct {
+	ballot
+	keys []SigningKey
+}
+
+// hand returns the keys that sign for p: those that are named, and others that
 // are at hand. For a statement those are no more than it takes.
-func (s *Set) hands(p trust.Purpose, o SignOptions) ([]SigningKey, error) {
+func (s *Set) hand(p trust.Purpose, o SignOptions) (hand, error) {
 	b, err := ballotFor(s.Store.Statement(), p)
 	if err != nil {
-		return nil, err
+		return hand{}, err
 	}
-	list := slices.Clone(o.Signers)
-	for _, k := range list {
+	h := hand{ballot: b, keys: slices.Clone(o.Signers)}
+	for _, k := range h.keys {
 		if !slices.Contains(b.able, k.Fingerprint) {
-			return nil, fmt.Errorf("%s: key %s cannot sign a %s: trust statement %d does not list it for that",
+			return hand{}, fmt.Errorf("%s: key %s cannot sign a %s: trust statement %d does not list it for that",
 				k.Where, k.Fingerprint, p, s.Newest().Version)
 		}
 		b.count(k.Fingerprint, nil)
 	}
 	for _, fpr := range b.able {
-		if !b.helps(fpr) && p != trust.PurposeManifest {
-			continue
-		}
-		if _, named := b.have[fpr]; named {
+		if _, named := b.have[fpr]; named || p == trust.PurposeStatement && !b.helps(fpr) {
 			continue
 		}
 		k, err := findKey(fpr, o.Secrets, o.Passphrase)
 		if err != nil {
-			return nil, err
+			return hand{}, err
 		}
 		if k.sign != nil {
-			list = append(list, k)
+			h.keys = append(h.keys, k)
 			b.count(fpr, nil)
 		}
 	}
-	return list, nil
+	return h, nil
 }
 
 // shortfall tells who is missing, after it wrote a request for them if it may.
