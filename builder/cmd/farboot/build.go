@@ -149,7 +149,7 @@ func (b build) write(c *cobra.Command, m *medium.Medium, result built) error {
 // floorText tells a floor to people.
 func floorText(f state.Floor) string {
 	if f.Version == 0 {
-		return "none: nothing was published yet with these keys"
+		return "none: nothing had been published"
 	}
 	return fmt.Sprintf("manifest version %d of epoch %d, issued %s", f.Version, f.Epoch, day(f.Issued))
 }

@@ -58,6 +58,7 @@ sites that tell such machines what to boot.
 		serveCommand(),
 		bootCommand(),
 		inspectCommand(),
+		verifyCommand(),
 		lockCommand(),
 		schemaCommand(),
 	)
