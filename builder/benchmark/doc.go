@@ -2,7 +2,9 @@
 // otherwise, on the same computer in the same minutes, and prints tables:
 //
 //   - TestBuild: a medium, against grub-mkrescue on the same tree and against
-//     cp of the image
+//     cp of the image; after nothing changed, and after a key was rotated
+//   - TestDocuments: a site with 10,000 signed documents for single machines,
+//     against gpg --detach-sign
 //   - TestCompression: the modules' layer, against xz, zstd and gzip
 //   - TestBoot: a machine from the kernel's start to the next kernel, against a
 //     plain GET, and curl | sha256sum, in the same virtual machine

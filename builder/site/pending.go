@@ -44,7 +44,7 @@ func Complete(ctx context.Context, o CompleteOptions) (Result, error) {
 	due := func() error {
 		version, err := p.next()
 		if err == nil && (m.Version != version || m.Epoch != p.Keys.Store.Statement().Epoch) {
-			err = fmt.Errorf("%w: %s is version %d.%d, the next is %d.%d; publish once more and sign that",
+			err = fmt.Errorf("%w: %s is version %d.%d, the next is %d.%d; remove it, publish once more and sign that",
 				ErrStale, o.File, m.Epoch, m.Version, p.Keys.Store.Statement().Epoch, version)
 		}
 		return err
