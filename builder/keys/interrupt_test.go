@@ -1,8 +1,10 @@
 package keys
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -81,6 +83,69 @@ func TestPowerFailure(t *testing.T) {
 	}
 	if versions[1] < 3 || versions[2] < 3 || len(versions) != 2 {
 		t.Errorf("steps by statement in force: %v", versions)
+	}
+}
+
+// TestPowerFailurePending ends a change that others have to sign, too. Either
+// nothing waits, or all that is needed to sign does.
+func TestPowerFailurePending(t *testing.T) {
+	_, res, o, other := twoRoots(t)
+	waiting := 0
+	for n := 0; interrupted(t, o, n, Rotate{Role: RoleManifest}); n++ {
+		set, err := Load(o.Dir)
+		if err != nil || set.Newest().Version != 2 {
+			t.Fatalf("before step %d: %v", n, err)
+		}
+		file := filepath.Join(set.Pending(), statementRequest(3))
+		if !exists(file) {
+			continue
+		}
+		waiting++
+		if _, err := Apply(o, Renew{}); !errors.Is(err, ErrPending) {
+			t.Errorf("before step %d: %v, want ErrPending", n, err)
+		}
+		r, err := ReadRequest(set, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for fpr, dir := range map[trust.Fingerprint]string{res.Root: o.Secrets[0], res.Standby: other} {
+			k, err := ParseSigner(string(fpr), []string{dir}, nil)
+			if err == nil {
+				_, err = SignRequest(r, k, o.Now)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c, err := set.collect(file, nil, o.Now); err != nil || c.Done == "" {
+			t.Fatalf("before step %d: %+v, %v", n, c, err)
+		}
+		for _, name := range []string{"3.json", "3.json.sig"} {
+			if err := os.Remove(filepath.Join(o.Dir, trustDir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		restorePublic(t, set)
+	}
+	if waiting == 0 {
+		t.Error("no step left a request")
+	}
+}
+
+// restorePublic makes the files of public keys those of the set again.
+func restorePublic(t *testing.T, set *Set) {
+	t.Helper()
+	names, err := publicFiles(set.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if err := os.Remove(filepath.Join(set.Dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := set.settle(&writer{}, set.Store.Statement()); err != nil {
+		t.Fatal(err)
 	}
 }
 

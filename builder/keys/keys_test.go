@@ -182,7 +182,12 @@ func TestInitAllOrNothing(t *testing.T) {
 
 func TestInitRefusesPlacesForSecrets(t *testing.T) {
 	for name, place := range map[string]func(o *InitOptions){
-		"in the project":   func(o *InitOptions) { o.Secrets = filepath.Join(o.Project, "secret") },
+		"in the project": func(o *InitOptions) { o.Secrets = filepath.Join(o.Project, "secret") },
+		"standby inside": func(o *InitOptions) { o.StandbySecrets = filepath.Join(o.Project, "vault") },
+		"standby is open": func(o *InitOptions) {
+			o.StandbySecrets = filepath.Dir(o.Project) + "/open"
+			os.Mkdir(o.StandbySecrets, 0o755)
+		},
 		"the project":      func(o *InitOptions) { o.Secrets = o.Project },
 		"in the keys":      func(o *InitOptions) { o.Project, o.Secrets = "", filepath.Join(o.Dir, "a", "b") },
 		"by dots":          func(o *InitOptions) { o.Secrets = o.Project + "/../project/out" },
