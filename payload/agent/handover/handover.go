@@ -1,10 +1,13 @@
 // Package handover gives the machine to the next kernel.
 //
 // The calls, in order: fill a [Memory] each for kernel and initrds with verified
-// bytes, seal them, [Load], [Execute]. The package promises that the kernel
-// syscall reads from the very memory that was verified, and that it was sealed
-// before: [Load] refuses any other. Only kexec_file_load(2) is used, which checks
-// signatures under Secure Boot; kexec_load(2) does not and is never called.
+// bytes, seal them, [LoadTwice], [Quiesce], [Execute]. The package promises that
+// the kernel syscall reads from the very memory that was verified, and that it
+// was sealed before: [Load] refuses any other. Only kexec_file_load(2) is used,
+// which checks signatures under Secure Boot; kexec_load(2) does not and is never
+// called. Nothing before the jump takes longer than 10 s a step, even on a dying
+// disk. Where no kernel is to be loaded there are [BootNext], [Reboot] and
+// [PowerOff].
 //
 // It does not verify bytes: whoever fills the memory does.
 package handover
@@ -15,6 +18,7 @@ import (
 	"io/fs"
 	"runtime"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,11 +75,40 @@ func Load(k Kernel, sysfs fs.FS) error {
 	return nil
 }
 
+// secondLoad is how long after a failed load the second begins: memory that was
+// just given back, and drivers at work, have settled by then.
+const secondLoad = time.Second
+
+// LoadTwice is [Load], and once more after a second if that failed for a reason
+// that may pass. Memory may just have been short; and users of other agents saw
+// the second load succeed (ZFSBootMenu, pull request 804). The first failure is
+// told to log.
+func LoadTwice(k Kernel, sysfs fs.FS, log func(format string, args ...any)) error {
+	return twice(func() error { return Load(k, sysfs) }, log)
+}
+
+// twice calls load, and again if its error may pass.
+func twice(load func() error, log func(format string, args ...any)) error {
+	err := load()
+	if err == nil || !passing(err) {
+		return err
+	}
+	log("load: %v; once more in %.0f s", err, secondLoad.Seconds())
+	time.Sleep(secondLoad)
+	return load()
+}
+
+// passing tells whether an error of kexec_file_load(2) may be none in a second.
+func passing(err error) bool {
+	var code unix.Errno // none where the memory was not sealed
+	return errors.As(err, &code) && !isSignature(err) && code != unix.ENOEXEC && code != unix.ENOSYS
+}
+
 // Execute starts the loaded kernel. It returns only if that failed. Network
 // cards should be down by then: what they still write goes to memory that
 // belongs to the next kernel.
 func Execute() error {
-	unix.Sync()
+	sync()
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_KEXEC); err != nil {
 		return fmt.Errorf("%w: the loaded kernel did not start: %w", ErrRefused, err)
 	}

@@ -31,7 +31,7 @@ import (
 
 // ErrNone is wrapped by the errors of [Find] and [Dog.Arm]: nothing on this
 // machine will reset it after a jump.
-var ErrNone = errors.New("no watchdog")
+var ErrNone = errors.New("no watchdog for this")
 
 const (
 	// Min and Max bound what a timer is set to. In less than 30 s a large
@@ -92,7 +92,7 @@ func Find(sysfs fs.FS, dev string) (*Dog, error) {
 		// 120 s or what was set, whichever is more (wdog_reboot_handler).
 		return &Dog{name: "watchdog", dev: dev}, nil
 	}
-	return nil, fmt.Errorf("%w in this machine%s", ErrNone, strings.Join(passed, ""))
+	return nil, fmt.Errorf("%w: none in this machine%s", ErrNone, strings.Join(passed, ""))
 }
 
 // unfit tells why a driver's timer is none that helps, or returns "".
@@ -144,7 +144,7 @@ func (d *Dog) Arm(least time.Duration) (actual time.Duration, err error) {
 		return 0, fmt.Errorf("watchdog %s: %s is not between %s and %s", d, least, Min, Max)
 	}
 	if d.stops {
-		return 0, fmt.Errorf("%w: %s would be stopped at the jump: the module watchdog was loaded without stop_on_reboot=0", ErrNone, d)
+		return 0, fmt.Errorf("watchdog %s: %w: it would be stopped at the jump: the module watchdog was loaded without stop_on_reboot=0", d, ErrNone)
 	}
 	if d.f == nil {
 		// Opened for as long as it runs. Its close without a "V" before does not stop it.

@@ -32,7 +32,7 @@ func TestFind(t *testing.T) {
 		want  string // the watchdog's name, or of what the error speaks
 		bark  bool
 	}{
-		"none":     {sysfs("", nil), "no watchdog in this machine", false},
+		"none":     {sysfs("", nil), "none in this machine", false},
 		"one":      {sysfs("0", map[string][2]string{"watchdog0": {"i6300ESB timer", "0"}}), "watchdog0 (i6300ESB timer)", false},
 		"bit":      {sysfs("0", map[string][2]string{"watchdog0": {"i6300ESB timer", "32"}}), "watchdog0 (i6300ESB timer)", true},
 		"overheat": {sysfs("0", map[string][2]string{"watchdog0": {"iTCO_wdt", "1"}}), "watchdog0 (iTCO_wdt)", false},
