@@ -262,13 +262,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 // recipes/, with the script's mirror added at the end.
 func cmdShipped(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg || len(args) == 0, "shipped NAME...")
-	for _, name := range args {
-		text, err := os.ReadFile(filepath.Join("../../../recipes", name))
-		ts.Check(err)
-		ts.Check(os.MkdirAll(ts.MkAbs("recipes"), 0o755))
-		text = append(text, "\napt: {mirror: \""+worldOf(ts).env["MIRROR"]+"\", keyring: archive.asc}\n"...)
-		ts.Check(os.WriteFile(ts.MkAbs(filepath.Join("recipes", name)), text, 0o644))
-	}
+	ts.Check(worldOf(ts).ship(args...))
 }
 
 // cmdEdit runs "edit FILE OLD NEW": it replaces the text OLD, which must be

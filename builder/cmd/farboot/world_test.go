@@ -56,6 +56,25 @@ func newWorld(t testing.TB, project string, archive archive) *world {
 // close ends the mirror.
 func (w *world) close() { w.mirror.close() }
 
+// ship puts recipes of this project into the world's, with the mirror added at
+// the end.
+func (w *world) ship(names ...string) error {
+	if err := os.MkdirAll(filepath.Join(w.project, "recipes"), 0o755); err != nil {
+		return err
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join("../../../recipes", name))
+		if err != nil {
+			return err
+		}
+		text = append(text, "\napt: {mirror: \""+w.env["MIRROR"]+"\", keyring: archive.asc}\n"...)
+		if err := os.WriteFile(filepath.Join(w.project, "recipes", name), text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // emptyTemp empties the folder for temporary files, as a reboot does.
 func (w *world) emptyTemp() error {
 	dir := w.env["TMPDIR"]
