@@ -7,8 +7,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/farboot/farboot/payload/fetch/evil"
 	"github.com/farboot/farboot/payload/object"
@@ -55,35 +57,29 @@ func TestProxyOnlyByOption(t *testing.T) {
 	}
 }
 
+const body = "the object"
+
+// answers are seeds for what a server may send.
+var answers = []string{
+	"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nthe object",
+	"HTTP/1.0 200 OK\r\n\r\nthe object",
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\nthe object\r\n0\r\nX: y\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nETag: \"x\"\r\nContent-Length: 10\r\n\r\nthe",
+	"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-9/10\r\n\r\nthe object",
+	"HTTP/1.1 302 Found\r\nLocation: http://a/x\r\n\r\n",
+	"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Slow\r\nRetry-After: 9\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 11\r\n\r\nthe object",
+}
+
 // FuzzAnswer lets a server send anything at all. An object arrives right or not
 // at all, a document never passes its cap, and no call hangs or panics.
 func FuzzAnswer(f *testing.F) {
-	const body = "the object"
-	for _, s := range []string{
-		"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nthe object",
-		"HTTP/1.0 200 OK\r\n\r\nthe object",
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\nthe object\r\n0\r\nX: y\r\n\r\n",
-		"HTTP/1.1 200 OK\r\nETag: \"x\"\r\nContent-Length: 10\r\n\r\nthe",
-		"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-9/10\r\n\r\nthe object",
-		"HTTP/1.1 302 Found\r\nLocation: http://a/x\r\n\r\n",
-		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Slow\r\nRetry-After: 9\r\n\r\n",
-		"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 11\r\n\r\nthe object",
-	} {
+	for _, s := range answers {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		synctest.Test(t, func(t *testing.T) {
-			dial := func(context.Context, string, string) (net.Conn, error) {
-				client, server := net.Pipe()
-				go func() {
-					defer server.Close()
-					buf := make([]byte, 4096)
-					if _, err := server.Read(buf); err == nil {
-						server.Write(answer)
-					}
-				}()
-				return client, nil
-			}
+			dial := func(context.Context, string, string) (net.Conn, error) { return sends(answer), nil }
 			c := New(DefaultLimits(), func(c *config) { c.dial = dial })
 			defer c.Close()
 			dst := make(file, len(body))
@@ -93,6 +89,56 @@ func FuzzAnswer(f *testing.F) {
 			}
 			if doc, _ := c.Document(t.Context(), "http://a/d", 5); len(doc) > 5 {
 				t.Errorf("a document of %d bytes, cap 5", len(doc))
+			}
+		})
+	})
+}
+
+// sends returns a connection to a server that sends anything at all.
+func sends(answer []byte) net.Conn {
+	client, server := net.Pipe()
+	go func() {
+		defer server.Close()
+		buf := make([]byte, 4096)
+		if _, err := server.Read(buf); err == nil {
+			server.Write(answer)
+		}
+	}()
+	return client
+}
+
+// FuzzMirrors lets one mirror send anything at all. The object arrives from the
+// other, within minutes, and the other keeps its name.
+func FuzzMirrors(f *testing.F) {
+	for _, s := range answers {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		bubble(t, func(t *testing.T, n *network) {
+			n.serve("b", evil.Content([]byte(body)), evil.After(1, evil.First(1, evil.Cut(5))))
+			c := New(DefaultLimits(), func(c *config) {
+				c.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					if addr == "a:80" {
+						return sends(answer), nil
+					}
+					return n.dial(ctx, network, addr)
+				}
+			})
+			defer c.Close()
+			m := NewMirrors(c, nil, "http://a", "http://b")
+			start := time.Now()
+			m.Probe(t.Context(), "manifest.json")
+			for range 2 {
+				dst := make(file, len(body))
+				if err := m.Object(t.Context(), object.OfBytes([]byte(body)), dst, nil); err != nil || string(dst) != body {
+					t.Errorf("%q, error %v", dst, err)
+				}
+			}
+			if took := time.Since(start); took > 5*time.Minute {
+				t.Errorf("took %s", took)
+			}
+			if strings.Contains(condemned(m), "b") {
+				t.Error("the good mirror is condemned")
 			}
 		})
 	})

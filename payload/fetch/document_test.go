@@ -112,3 +112,15 @@ func TestLooksLikeHTML(t *testing.T) {
 		}
 	}
 }
+
+func TestErrorIsBounded(t *testing.T) {
+	failed := new(Error)
+	for i := range 100 {
+		failed.add("http://a/", &StatusError{Code: 500 + i})
+		failed.add("http://a/", &StatusError{Code: 500 + i})
+	}
+	last := failed.Attempts[len(failed.Attempts)-1]
+	if len(failed.Attempts) != 64 || last.Times != 2 || last.Err.(*StatusError).Code != 599 {
+		t.Errorf("%d attempts, the last is %v", len(failed.Attempts), last)
+	}
+}

@@ -171,18 +171,38 @@ func TestOneMirror(t *testing.T) {
 }
 
 // TestCutOften has a mirror that needs ten requests, and one of wrong bytes before
-// it, whose 700 000 must not be taken for progress.
+// it: what came of those must not stand for progress.
 func TestCutOften(t *testing.T) {
-	bubble(t, func(t *testing.T, n *network) {
-		data := noise(700_000)
-		m, servers := n.mirrors(t, data, faults{evil.Flip(1)}, faults{evil.Cut(70_000)})
-		if err := m.Object(t.Context(), object.OfBytes(data), make(file, len(data)), nil); err != nil {
-			t.Error(err)
-		}
-		if seen := len(servers[1].Requests()); seen != 10 {
-			t.Errorf("%d requests, want 10", seen)
-		}
-	})
+	for want, wrong := range map[int]faults{
+		10: {evil.Flip(1)},
+		19: {evil.Flip(1), evil.After(1, evil.Status(404)), evil.First(1, evil.Cut(70_000))}, // 9 of them stitched
+	} {
+		bubble(t, func(t *testing.T, n *network) {
+			data := noise(700_000)
+			m, servers := n.mirrors(t, data, wrong, faults{evil.Cut(70_000)})
+			if err := m.Object(t.Context(), object.OfBytes(data), make(file, len(data)), nil); err != nil {
+				t.Error(err)
+			}
+			if seen := len(servers[1].Requests()); seen != want {
+				t.Errorf("%d requests, want %d", seen, want)
+			}
+		})
+	}
+}
+
+// TestMeasured wants a rate of what took less than a span, if it was large enough.
+func TestMeasured(t *testing.T) {
+	for size, want := range map[int]int64{300_000: 200_000, 50_000: 0} {
+		bubble(t, func(t *testing.T, n *network) {
+			m, _ := n.mirrors(t, data[:size], faults{evil.Slow(200_000)})
+			if err := m.Object(t.Context(), object.OfBytes(data[:size]), make(file, size), nil); err != nil {
+				t.Error(err)
+			}
+			if h := m.Health()[0]; h.Rate != want {
+				t.Errorf("%+v", h)
+			}
+		})
+	}
 }
 
 // TestMirrorsRest has mirrors that fail over and over, and wants each to have
@@ -274,6 +294,17 @@ func TestProbe(t *testing.T) {
 				t.Errorf("%s: %v is not forgotten", h.Site, h.Trouble)
 			}
 		}
+	})
+	t.Run("given up", func(t *testing.T) {
+		bubble(t, func(t *testing.T, n *network) {
+			m, _ := n.mirrors(t, data, faults{evil.Silent()})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			m.Probe(ctx, "manifest.json")
+			if h := m.Health()[0]; h.Trouble != nil || ctx.Err() == nil {
+				t.Errorf("%+v is blamed", h)
+			}
+		})
 	})
 	t.Run("nobody answers", func(t *testing.T) {
 		bubble(t, func(t *testing.T, n *network) {

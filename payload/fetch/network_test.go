@@ -94,6 +94,8 @@ func (n *network) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	select {
 	case l.conns <- server:
 		return client, nil
+	case <-l.closed:
+		return nil, errNoRoute
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -65,9 +65,12 @@ func (c *config) tunnel(conn net.Conn, user *url.Userinfo, addr string) error {
 	if _, err := io.WriteString(conn, request+"\r\n"); err != nil {
 		return err
 	}
-	answer := bufio.NewReader(io.LimitReader(conn, c.limits.HeaderBytes))
+	limited := &io.LimitedReader{R: conn, N: c.limits.HeaderBytes}
+	answer := bufio.NewReader(limited)
 	resp, err := http.ReadResponse(answer, &http.Request{Method: http.MethodConnect})
 	switch {
+	case err != nil && limited.N <= 0:
+		return fmt.Errorf("header of more than %d bytes", c.limits.HeaderBytes)
 	case err != nil:
 		return err
 	case resp.StatusCode != http.StatusOK:

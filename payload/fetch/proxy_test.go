@@ -83,6 +83,8 @@ func TestProxyURL(t *testing.T) {
 					t.Errorf("%q, error %v", doc, err)
 				case tt.text != "" && (err == nil || !strings.Contains(err.Error(), tt.text)):
 					t.Errorf("error %v, want %q", err, tt.text)
+				case tt.name == "wrong password" && (!errors.Is(err, ErrRefused) || errors.Is(err, ErrUnreachable)):
+					t.Errorf("error %v, want %q only", err, ErrRefused)
 				case tt.text != "" && strings.Contains(err.Error(), "secret"):
 					t.Errorf("the error tells a secret: %v", err)
 				}
@@ -96,10 +98,11 @@ func TestProxyURL(t *testing.T) {
 
 // TestEvilProxy has proxies that flood, keep silent and talk out of turn.
 func TestEvilProxy(t *testing.T) {
-	for answer, want := range map[string]error{
-		"HTTP/1.1 200 OK\r\n" + strings.Repeat("X: y\r\n", 20_000): ErrUnreachable,
-		"HTTP/1.1 200 OK\r\n\r\nI am the server":                   ErrRefused,
-		"":                                                         ErrUnreachable,
+	for answer, want := range map[string]string{
+		"HTTP/1.1 200 OK\r\n" + strings.Repeat("X: y\r\n", 20_000): "no usable answer: proxy: header of more than 65536 bytes (5 times)",
+		"HTTP/1.1 403 \x1b[2J\r\n\r\n":                             "proxy: server answers 403 Forbidden",
+		"HTTP/1.1 200 OK\r\n\r\nI am the server":                   "proxy: refused: it speaks before the server does",
+		"":                                                         "no usable answer: no answer within 30s (5 times)",
 	} {
 		bubble(t, func(t *testing.T, n *network) {
 			l := n.listener("p:80")
@@ -119,8 +122,8 @@ func TestEvilProxy(t *testing.T) {
 			}()
 			defer l.Close()
 			c := n.client(ProxyURL(&url.URL{Scheme: "http", Host: "p"}), UnsureClock(time.Time{}))
-			if _, err := c.Document(t.Context(), "https://a/d", 100); !errors.Is(err, want) {
-				t.Errorf("%.40q: error %v, want %v", answer, err, want)
+			if _, err := c.Document(t.Context(), "https://a/d", 100); err == nil || err.Error() != "https://a/d: "+want {
+				t.Errorf("%.40q: error %v, want %s", answer, err, want)
 			}
 		})
 	}
