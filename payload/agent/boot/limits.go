@@ -12,6 +12,8 @@ import (
 // ends without success is followed by its next-best answer:
 //
 //	network   the next card with a lease; then the end of the round
+//	memory    the medium's own floor
+//	trust     the last good statement
 //	manifest  once more on the same site; the next site; the next network
 //	choose    the end of the round
 //	obtain    the next site that has the object; the next entry
@@ -25,14 +27,16 @@ type Limits struct {
 	Drivers time.Duration
 	// Network bounds the way to a lease.
 	Network network.Limits
-	// Documents bounds requests for manifests. They are small and there is more
-	// than one site, so a dead one is left soon.
+	// Documents bounds requests for statements and manifests. They are small and
+	// there is more than one site, so a dead one is left soon.
 	Documents fetch.Limits
-	// Manifest bounds all requests to one site for its manifest.
+	// Manifest bounds all requests to one site for its statements, its manifest
+	// and this machine's document. 64 statements are 128 requests, which over a
+	// satellite (600 ms) take 77 s.
 	Manifest time.Duration
-	// Publication is the pause before an untrusted manifest is fetched once
-	// more: it and its signature are two files, and a publication that is under
-	// way has renamed only one.
+	// Publication is the pause before a site is asked once more whose files do
+	// not fit each other: statements, manifest and signatures are files of their
+	// own, and a publication that is under way has renamed only some.
 	Publication time.Duration
 	// Objects bounds requests for kernels and initrds. Their total time is
 	// bound by the size and the least rate, since the link may be 64 kbit/s.

@@ -45,12 +45,9 @@ func (b *boot) sites(ctx context.Context, net Network) (started, over bool) {
 func (b *boot) ask(ctx context.Context, site string, seen map[object.ID]bool) (*accept.Accepted, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.limits.Manifest)
 	defer cancel()
-	a, err := b.accepted(ctx, b.files(site))
-	if _, named := errors.AsType[*fetch.Error](err); err != nil && !named {
-		err = fmt.Errorf("%s: %w", site, err)
-	}
+	a, err := b.accepted(ctx, site)
 	if err != nil {
-		return nil, err
+		return nil, from(site, err)
 	}
 	if seen[a.SHA256] {
 		return nil, fmt.Errorf("%s: %w", site, errSame)
@@ -63,16 +60,25 @@ func (b *boot) ask(ctx context.Context, site string, seen map[object.ID]bool) (*
 // accepted judges a site, a second time where a publication may have come
 // between two of its files. What is wrong with a statement is printed; the
 // manifest is judged by the last good one.
-func (b *boot) accepted(ctx context.Context, files accept.Files) (*accept.Accepted, error) {
+func (b *boot) accepted(ctx context.Context, site string) (*accept.Accepted, error) {
+	files := b.files(site)
 	a, walk, err := b.judged(ctx, files)
 	if errors.Is(err, trust.ErrUntrusted) || errors.Is(err, trust.ErrChain) || errors.Is(err, accept.ErrRollback) {
 		pause(ctx, b.limits.Publication)
 		a, walk, err = b.judged(ctx, files)
 	}
 	if walk != nil {
-		b.fail("trust", walk)
+		b.fail("trust", from(site, walk))
 	}
 	return a, err
+}
+
+// from names the site in an error that does not name it yet.
+func from(site string, err error) error {
+	if _, named := errors.AsType[*fetch.Error](err); named {
+		return err
+	}
+	return fmt.Errorf("%s: %w", site, err)
 }
 
 // judged follows the statements and judges the manifest and this machine's

@@ -96,7 +96,7 @@ func TestBadStatement(t *testing.T) {
 	s.put("trust/3.json", []byte("{}"))
 	s.put("trust/3.json.sig", []byte{})
 	handedOver(t, l.lab, l.run(t))
-	saw(t, l.lab, "trust: [malformed] trust statement 3: ", "trust: statement 2 (")
+	saw(t, l.lab, "trust: [malformed] "+l.sites[0]+": trust statement 3: ", "trust: statement 2 (")
 }
 
 // What one site shows of the chain counts for the next one: a thief who serves
