@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ type kernel struct {
 	join     func(bond, mode, card string) error
 	vlan     func(card string, id, mtu int) error
 	mtu      func(nic string, mtu int) error
-	clear    func(nic string, f family) error
+	clear    func(nic string, f family, but []netip.Prefix) error
 	apply    func(nic string, l Lease) error
 	settle   func(ctx context.Context, nic string) error
 	route    func(nic string, r Route) error
@@ -97,9 +98,9 @@ func addRoute(nic string, r Route) error {
 	return netlink.RouteReplace(&route)
 }
 
-// unconfigure takes all addresses of the family, but for the link-local one of
-// IPv6, and addRoute's routes from the interface.
-func unconfigure(nic string, f family) error {
+// unconfigure takes addRoute's routes and all addresses of the family from the
+// interface, but for those that are to stay and the link-local one of IPv6.
+func unconfigure(nic string, f family, but []netip.Prefix) error {
 	link, err := netlink.LinkByName(nic)
 	if err != nil {
 		return err
@@ -113,7 +114,8 @@ func unconfigure(nic string, f family) error {
 	addrs, listed := netlink.AddrList(link, number)
 	err = errors.Join(err, listed)
 	for _, a := range addrs {
-		if f == ipv4 || !a.IP.IsLinkLocalUnicast() {
+		stays := slices.ContainsFunc(but, func(p netip.Prefix) bool { return ipNet(p).String() == a.IPNet.String() })
+		if !stays && (f == ipv4 || !a.IP.IsLinkLocalUnicast()) {
 			err = errors.Join(err, netlink.AddrDel(link, &a))
 		}
 	}

@@ -15,23 +15,29 @@ import (
 
 // wire is a packet connection with a scripted DHCP server at its other end.
 type wire struct {
-	answer  func(request *dhcpv4.DHCPv4) [][]byte
+	answer  func(packet []byte) [][]byte
 	packets chan []byte
 	closed  chan struct{}
 	sent    []time.Time
 }
 
 func newWire(answer func(*dhcpv4.DHCPv4) [][]byte) *wire {
+	return wireOf(func(p []byte) [][]byte {
+		request, err := dhcpv4.FromBytes(p)
+		if err != nil {
+			panic(err)
+		}
+		return answer(request)
+	})
+}
+
+func wireOf(answer func([]byte) [][]byte) *wire {
 	return &wire{answer: answer, packets: make(chan []byte, 16), closed: make(chan struct{})}
 }
 
 func (w *wire) WriteTo(p []byte, _ net.Addr) (int, error) {
 	w.sent = append(w.sent, time.Now())
-	request, err := dhcpv4.FromBytes(p)
-	if err != nil {
-		return 0, err
-	}
-	for _, packet := range w.answer(request) {
+	for _, packet := range w.answer(p) {
 		w.packets <- packet
 	}
 	return len(p), nil
@@ -160,6 +166,37 @@ func TestExchangeRefusals(t *testing.T) {
 		w = newWire(func(*dhcpv4.DHCPv4) [][]byte { return nil })
 		if _, err := exchange(ctx, w, mac, Lease{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v, want the context's", err)
+		}
+	})
+}
+
+// A lease is renewed by one REQUEST that names its address; nobody is asked to
+// offer another. A server that is silent, or says no, is a failed renewal after
+// at most 3 s.
+func TestExchangeRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		held, err := exchange(t.Context(), newWire(func(r *dhcpv4.DHCPv4) [][]byte { return friendly(t, r) }), mac, Lease{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var asked []string
+		again, err := exchange(t.Context(), newWire(func(r *dhcpv4.DHCPv4) [][]byte {
+			asked = append(asked, r.MessageType().String()+" "+r.ClientIPAddr.String())
+			return friendly(t, r)
+		}), mac, held)
+		if err != nil || !again.same(held) || strings.Join(asked, ", ") != "REQUEST 10.0.2.15" {
+			t.Errorf("asked %q: %s, %v", asked, again, err)
+		}
+		start := time.Now()
+		if l, err := exchange(t.Context(), newWire(func(*dhcpv4.DHCPv4) [][]byte { return nil }), mac, held); !errors.Is(err, errSilence) {
+			t.Errorf("of a silent server: %s, %v", l, err)
+		}
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("gave up after %v, want 3 s", took)
+		}
+		no := newWire(func(r *dhcpv4.DHCPv4) [][]byte { return [][]byte{reply(t, r, dhcpv4.MessageTypeNak)} })
+		if l, err := exchange(t.Context(), no, mac, held); err == nil {
+			t.Errorf("of a server that says no: %s", l)
 		}
 	})
 }

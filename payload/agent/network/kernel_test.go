@@ -246,6 +246,50 @@ func TestRealStatic(t *testing.T) {
 	}
 }
 
+// TestRealChange: when only the route changes, the address is never away; when
+// the address changes, the old one is.
+func TestRealChange(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	newFar(t, 1)
+	must(t, up("eth0"))
+	first := staticLease(netconf.Network{
+		Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/24")}, Gateways: []netip.Addr{netip.MustParseAddr("10.0.0.1")},
+	}, false)
+	must(t, apply("eth0", first))
+	must(t, addRoute("eth0", first.Routes[0]))
+	link, err := netlink.LinkByName("eth0")
+	must(t, err)
+	addrs := make(chan netlink.AddrUpdate, 16)
+	must(t, netlink.AddrSubscribe(addrs, t.Context().Done()))
+	must(t, unconfigure("eth0", ipv4, first.Addresses))
+	must(t, apply("eth0", first))
+	must(t, addRoute("eth0", Route{Destination: first.Routes[0].Destination, Gateway: netip.MustParseAddr("10.0.0.2")}))
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: link.Attrs().Index, Dst: nil}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_DST)
+	if err != nil || len(routes) != 1 || routes[0].Gw.String() != "10.0.0.2" {
+		t.Errorf("default routes %v, %v", routes, err)
+	}
+	must(t, unconfigure("eth0", ipv4, []netip.Prefix{netip.MustParsePrefix("10.0.0.8/24")}))
+	var gone []string
+	for quiet := false; !quiet; {
+		select {
+		case u := <-addrs:
+			if !u.NewAddr {
+				gone = append(gone, u.LinkAddress.String())
+			}
+		case <-time.After(500 * time.Millisecond):
+			quiet = true
+		}
+	}
+	if !slices.Equal(gone, []string{"10.0.0.7/24"}) {
+		t.Errorf("taken away: %q, want the address once", gone)
+	}
+	if left, err := netlink.AddrList(link, netlink.FAMILY_V4); err != nil || len(left) != 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
 // TestRealDuplicate: an address that another machine has is not used.
 func TestRealDuplicate(t *testing.T) {
 	if !isolated(t) {
@@ -254,12 +298,13 @@ func TestRealDuplicate(t *testing.T) {
 	r := newReal(t, 1)
 	r.advertise("far0", routerAdvert(0, usualPrefix))
 	other := slaac(t, "eth0")
+	must(t, up("eth0")) // or else the far end has no carrier
 	r.run(func() {
 		link, err := netlink.LinkByName("far0")
 		r.check(err)
 		r.check(netlink.AddrAdd(link, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(other, 64))}))
+		r.check(settle(t.Context(), "far0")) // until it is theirs
 	})
-	time.Sleep(2 * time.Second) // until it is theirs
 	limits := DefaultLimits()
 	limits.Lease = 6 * time.Second
 	n := Open(t.Context(), cards{os.DirFS("/sys")}, limits, r.lab.log, netconf.Network{IPv4: netconf.Off})

@@ -85,7 +85,7 @@ func (l *lab) open(t *testing.T, networks ...netconf.Network) *Network {
 		},
 		down:   l.note(&l.down),
 		remove: l.note(&l.removed),
-		clear: func(nic string, f family) error {
+		clear: func(nic string, f family, _ []netip.Prefix) error {
 			if f == ipv6 {
 				return nil // each is cleared of both
 			}

@@ -207,8 +207,9 @@ func (n *Network) pick() *link {
 	if best == nil || time.Since(best.since) >= n.limits.Prefer {
 		return best
 	}
+	young := time.Since(n.opened) < n.limits.Carrier // who has no carrier may still get it
 	for _, l := range n.links {
-		if l.order < best.order && l.hopes() {
+		if l.order < best.order && (l.hopes() || young && !l.tried && !l.leased()) {
 			return nil
 		}
 	}

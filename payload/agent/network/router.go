@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/farboot/farboot/payload/netconf"
 )
@@ -68,7 +69,7 @@ func (a *advert) option(o []byte) {
 		}
 	case o[0] == 25 && binary.BigEndian.Uint32(o[4:]) > 0: // recursive DNS servers
 		for o = o[8:]; len(o) >= 16; o = o[16:] {
-			if dns, ok := host6(o[:16]); ok && len(a.dns) < maxDNS {
+			if dns, ok := host6(o[:16]); ok && len(a.dns) < maxDNS && !slices.Contains(a.dns, dns) {
 				a.dns = append(a.dns, dns)
 			}
 		}

@@ -47,7 +47,9 @@ func (n *Network) refresh(ctx context.Context, l *link) error {
 			continue
 		}
 		if len(n.applied[f].Addresses) > 0 {
-			n.clear(l.nic, family(f))
+			// An address that stays is not taken away and given again:
+			// connections hang on it.
+			n.clear(l.nic, family(f), lease.Addresses)
 		}
 		if len(lease.Addresses) == 0 {
 			continue
@@ -96,13 +98,14 @@ func (n *Network) leave(why string) {
 		return
 	}
 	for f := range families {
-		n.clear(l.nic, f)
+		n.clear(l.nic, f, nil)
 	}
 }
 
-// clear takes one family's addresses and routes from the interface.
-func (n *Network) clear(nic string, f family) {
-	if err := n.kernel.clear(nic, f); err != nil {
+// clear takes one family's routes and addresses from the interface, but for those
+// that are to stay.
+func (n *Network) clear(nic string, f family, but []netip.Prefix) {
+	if err := n.kernel.clear(nic, f, but); err != nil {
 		n.log("network: %s: %v", nic, err)
 	}
 	n.applied[f] = Lease{}

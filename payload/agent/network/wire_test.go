@@ -112,6 +112,8 @@ func newFar(t *testing.T, cables int) *far {
 		must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: peer, PeerNamespace: netlink.NsPid(tid)}))
 		f.run(func() {
 			f.check(up("lo"))
+			// No link-local address but fe80::1 (IN6_ADDR_GEN_MODE_NONE).
+			f.check(os.WriteFile("/proc/sys/net/ipv6/conf/"+peer+"/addr_gen_mode", []byte("1"), 0))
 			f.check(up(peer))
 			link, err := netlink.LinkByName(peer)
 			f.check(err)
