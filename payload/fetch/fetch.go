@@ -3,16 +3,18 @@
 //
 // Make a [Client] with [New]. [Client.Object] fetches bytes that are known by
 // size and hash, from several URLs, and resumes what was cut. [Client.Document]
-// fetches a small file that is not known beforehand.
+// fetches a small file that is not known beforehand. [Mirrors] does both for
+// sites that hold the same, and learns over a boot which of them are any good.
 //
 // The package promises that Object ends without error only when the destination
 // holds exactly the referenced bytes, and that every limit in [Limits] holds,
 // whatever a server does. A call makes progress, fails with a reason or is
 // cancelled; it never hangs.
 //
-// Servers are not trusted, and neither is TLS: a document is only as good as
-// the signature that the caller checks. The package sends GET over HTTP/1.1 and
-// nothing else: no credentials, no cookies, no compression, no cache.
+// Servers are not trusted, and neither are proxies and TLS: a document is only as
+// good as the signature that the caller checks. The package sends GET over
+// HTTP/1.1, CONNECT to a proxy, and nothing else: no credentials but the proxy's,
+// no cookies, no compression, no cache.
 package fetch
 
 import (

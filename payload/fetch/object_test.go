@@ -244,6 +244,13 @@ func TestRequestHeader(t *testing.T) {
 	})
 }
 
+// TestPerSecond is about 10 GB in 3 s, which counted in nanoseconds pass 2^63.
+func TestPerSecond(t *testing.T) {
+	if got := perSecond(10e9, 3*time.Second); got != 3333333333 {
+		t.Errorf("%d bytes/s", got)
+	}
+}
+
 func TestValidator(t *testing.T) {
 	const date = "Sat, 21 Nov 2026 12:00:00 GMT"
 	for want, header := range map[string]http.Header{

@@ -135,12 +135,15 @@ func (p *paced) Read(b []byte) (int, error) {
 	if p.waited += time.Since(start); p.waited < p.limits.Stall {
 		return n, nil
 	}
-	if rate := p.got * int64(time.Second) / int64(p.waited); rate < p.limits.MinRate {
+	if rate := perSecond(p.got, p.waited); rate < p.limits.MinRate {
 		return n, fmt.Errorf("%w: %d bytes/s, at least %d are waited for", ErrUnreachable, rate, p.limits.MinRate)
 	}
 	p.waited, p.got = 0, 0
 	return n, nil
 }
+
+// perSecond returns the rate of n bytes in d, which is not 0.
+func perSecond(n int64, d time.Duration) int64 { return int64(float64(n) / d.Seconds()) }
 
 // orCause returns why ctx has ended where it has, and err otherwise.
 func orCause(ctx context.Context, err error) error {

@@ -73,7 +73,7 @@ func (w *watch) judge() error {
 
 // measure takes the rate of the present span for the mirror's.
 func (w *watch) measure() int64 {
-	rate := w.got * int64(time.Second) / max(int64(w.waited), 1)
+	rate := perSecond(w.got, w.waited)
 	w.mirror.rate, w.mirror.measured = max(rate, 1), time.Now()
 	w.got, w.waited = 0, 0
 	return rate
