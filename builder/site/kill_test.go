@@ -13,6 +13,7 @@ import (
 
 	"github.com/farboot/farboot/builder/keys"
 	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/trust"
 )
 
 // TestKilled is the "kill -9 between artifact and manifest" of threat 45: a
@@ -96,4 +97,84 @@ func TestKilledChild(t *testing.T) {
 		Entries: map[string]Entry{"x": {Title: "x", Kernel: kernel}}, Default: []string{"x"},
 	})
 	t.Fatal(fmt.Errorf("the child went on: %w", err))
+}
+
+// TestKilledAnywhere: a process that publishes one version of a fleet after the
+// other is killed at any moment. What it leaves is whole, to the last document.
+func TestKilledAnywhere(t *testing.T) {
+	p := newProject(t)
+	p.fleet(20)
+	p.publish(t)
+	stores, err := Stores(p.options.Keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := int64(1)
+	for i := range 12 {
+		child := exec.Command(os.Args[0], "-test.run=^TestPublisherChild$", "--", p.dir)
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		patience := time.Now().Add(time.Minute)
+		for first := last; last == first; time.Sleep(time.Millisecond) { // until it is at work
+			if time.Now().After(patience) {
+				t.Fatal("the child publishes nothing")
+			}
+			last = max(last, p.report(t, stores).Version)
+		}
+		time.Sleep(time.Duration(i*7) * time.Millisecond)
+		if err := child.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = child.Wait() // it was killed
+		r := p.report(t, stores)
+		if r.Problems != nil || r.Documents != 20 || r.Version < last {
+			t.Fatalf("killed for the %d. time: version %d after %d, %d documents, %q", i+1, r.Version, last, r.Documents, r.Problems)
+		}
+		last = r.Version
+	}
+	p.options.Now = time.Now()
+	if res := p.publish(t); res.Version != last+1 {
+		t.Errorf("then version %d, want %d", res.Version, last+1)
+	}
+}
+
+// report is what media of all stores make of the site.
+func (p *project) report(t *testing.T, stores []*trust.Store) Report {
+	t.Helper()
+	r, err := Verify(t.Context(), VerifyOptions{Dir: p.options.Dir, Stores: stores, Time: deskTime(time.Now())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestPublisherChild is the process that TestKilledAnywhere kills.
+func TestPublisherChild(t *testing.T) {
+	args := os.Args
+	if args[len(args)-2] != "--" {
+		return
+	}
+	dir := args[len(args)-1]
+	set, err := keys.Load(filepath.Join(dir, "keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "kernel"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel := File{filepath.Join(dir, "kernel"), object.OfBytes(data)}
+	for {
+		now := time.Now()
+		p := project{options: PublishOptions{
+			Dir: filepath.Join(dir, "site"), Keys: set, Sign: set.Signer(filepath.Join(dir, "secret"), nil, now),
+			Arch: "amd64", Channel: "stable", Valid: time.Hour, Now: now,
+			Entries: map[string]Entry{"installer": {Title: "x", Kernel: kernel}}, Default: []string{"installer"},
+		}}
+		p.fleet(20)
+		if _, err := Publish(t.Context(), p.options); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
