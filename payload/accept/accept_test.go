@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp/packet"
-
 	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/clock"
 	"github.com/farboot/farboot/payload/manifest"
@@ -88,35 +86,6 @@ func TestRollback(t *testing.T) {
 	})
 }
 
-// A mirror shows the same old manifest for ever: it runs out where the time is
-// known, and its age is the caller's to show where not.
-func TestFreeze(t *testing.T) {
-	sim := newSim(t)
-	s := publish(t, sim, 12)
-	boots(t, medium(sim, 1, state.Floor{}), s, trusted(after(30)), 1)
-	refuses(t, medium(sim, 1, state.Floor{}), s, trusted(after(31)), accept.ErrExpired)
-	a := boots(t, medium(sim, 1, state.Floor{}), s, unsure(after(31)), 1)
-	want := []string{
-		"expiry of the manifest, 2026-12-22, and of trust statement 1, 2027-11-22",
-		"by this clock, the manifest expired on 2026-12-22",
-	}
-	if !slices.Equal(a.Doubts, want) {
-		t.Errorf("doubts %q, want %q", a.Doubts, want)
-	}
-}
-
-// A mirror withholds statements: the last one that it shows runs out as well.
-func TestFreezeOfStatements(t *testing.T) {
-	sim := newSim(t)
-	s := publish(t, sim, 12, func(m *manifest.Manifest) { m.Expires = after(1000) })
-	boots(t, medium(sim, 1, state.Floor{}), s, trusted(after(365)), 1)
-	refuses(t, medium(sim, 1, state.Floor{}), s, trusted(after(366)), accept.ErrExpired)
-	a := boots(t, medium(sim, 1, state.Floor{}), s, unsure(after(366)), 1)
-	if !strings.Contains(strings.Join(a.Doubts, "\n"), "by this clock, trust statement 1 expired on 2027-11-22") {
-		t.Errorf("doubts %q", a.Doubts)
-	}
-}
-
 // A thief of the manifest key signs the last version there is, so that no later
 // one passes.
 func TestFastForward(t *testing.T) {
@@ -171,82 +140,6 @@ func TestEquivocation(t *testing.T) {
 	boots(t, j, publish(t, sim, 13), trusted(day0), 1)
 	sim.Revoke(sim.Manifest) // version 12 of another epoch is another one
 	boots(t, j, publish(t, sim, 12), trusted(day0), 2)
-}
-
-// withDocuments makes machines have documents of their own.
-func withDocuments(m *manifest.Manifest) { m.Documents = true }
-
-// Each machine has its own document, found by its first name; without one it
-// has the manifest's default.
-func TestDocument(t *testing.T) {
-	sim := newSim(t)
-	s := publish(t, sim, 12, withDocuments)
-	for _, c := range []struct {
-		files   site
-		version int64
-		boot    []string
-	}{
-		{nil, 12, []string{"installer", "rescue"}},
-		{document(t, sim, 12, other), 12, []string{"installer", "rescue"}},
-		{document(t, sim, 12, manifest.Match{MAC: machine.MACs[0]}), 12, []string{"rescue"}},
-		{document(t, sim, 13, manifest.Match{UUID: machine.UUID}).with(document(t, sim, 12, manifest.Match{MAC: machine.MACs[0]})), 13, []string{"rescue"}},
-	} {
-		a := boots(t, medium(sim, 1, state.Floor{}), s.with(c.files), trusted(day0), 1)
-		if got := a.Manifest.Select(machine); a.Manifest.Version != c.version || !slices.Equal(got, c.boot) {
-			t.Errorf("version %d boots %q, want %d and %q", a.Manifest.Version, got, c.version, c.boot)
-		}
-		if f := a.Floor(); f.Version != 12 || f.SHA256 != object.OfBytes(s[manifest.File]).SHA256 {
-			t.Errorf("floor %v, want the manifest's", f)
-		}
-	}
-	// Without the word of the manifest nobody asks for documents.
-	a := boots(t, medium(sim, 1, state.Floor{}), publish(t, sim, 12).with(document(t, sim, 12, manifest.Match{UUID: machine.UUID})), trusted(day0), 1)
-	if a.Manifest.Document != "" {
-		t.Error("a document was read that the manifest does not announce")
-	}
-}
-
-// Genuine parts that do not belong together.
-func TestMixAndMatch(t *testing.T) {
-	sim := newSim(t)
-	mac := manifest.Match{MAC: machine.MACs[0]}
-	mine := manifest.DocumentPath(manifest.DocumentID(mac))
-	s := publish(t, sim, 12, withDocuments)
-	moved := func(from site, to string) site {
-		for name, data := range from {
-			if !strings.HasSuffix(name, ".sig") {
-				return site{to: data, to + ".sig": from[name+".sig"]}
-			}
-		}
-		return nil
-	}
-	both := manifest.Match{MAC: machine.MACs[0], Serial: "another"}
-	alike := document(t, sim, 12, manifest.Match{UUID: machine.UUID, Serial: "another"})
-	for name, c := range map[string]struct {
-		files site
-		want  error
-	}{
-		"document of another machine":          {moved(document(t, sim, 12, other), mine), manifest.ErrWrongProduct},
-		"the manifest as a document":           {moved(site{manifest.File: s[manifest.File], manifest.File + ".sig": s[manifest.Signature]}, mine), manifest.ErrWrongProduct},
-		"a document as the manifest":           {moved(document(t, sim, 12, mac), manifest.File), manifest.ErrWrongProduct},
-		"document of an older version":         {document(t, sim, 11, mac), accept.ErrRollback},
-		"document of a version far ahead":      {document(t, sim, 12+accept.MaxJump, mac), accept.ErrFastForward},
-		"document of one that shares one name": {alike, manifest.ErrWrongProduct},
-		"manifest of 13, signature of 12": {site{
-			manifest.File: publish(t, sim, 13)[manifest.File],
-		}, trust.ErrUntrusted},
-		"document without a signature": {site{mine: document(t, sim, 12, mac)[mine]}, trust.ErrUntrusted},
-		"document of another's serial": {moved(document(t, sim, 12, both), mine), manifest.ErrWrongProduct},
-	} {
-		t.Run(name, func(t *testing.T) {
-			refuses(t, medium(sim, 1, state.Floor{}), s.with(c.files), trusted(day0), c.want)
-		})
-	}
-	t.Run("document of an epoch before", func(t *testing.T) {
-		stale := document(t, sim, 12, mac)
-		sim.Issue(func(st *trust.Statement) { st.Epoch++ })
-		refuses(t, medium(sim, 1, state.Floor{}), publish(t, sim, 1, withDocuments).with(stale), trusted(day0), accept.ErrRollback)
-	})
 }
 
 // Statements without end, each properly signed.
@@ -337,20 +230,6 @@ func TestStandbyTakesOver(t *testing.T) {
 	refuses(t, j, s3, trusted(day0), trust.ErrUntrusted)
 }
 
-// The manifest key ran out yesterday.
-func TestKeyExpiredYesterday(t *testing.T) {
-	sim := newSim(t)
-	key := trusttest.NewKey(t, "short", day0, func(c *packet.Config) { c.KeyLifetimeSecs = 10 * 24 * 3600 })
-	sim.Issue(func(st *trust.Statement) { sim.List(st, trusttest.Manifest, key) })
-	s := site(sim.Files()).with(signed(t, sim, manifest.File, sample(sim, 12), key))
-	boots(t, medium(sim, 1, state.Floor{}), s, trusted(after(9)), 2)
-	refuses(t, medium(sim, 1, state.Floor{}), s, trusted(after(11)), accept.ErrExpired)
-	a := boots(t, medium(sim, 1, state.Floor{}), s, unsure(after(11)), 2)
-	if len(a.Doubts) != 2 || !strings.Contains(a.Doubts[1], "by this clock, key "+string(key.Fingerprint())) {
-		t.Errorf("doubts %q", a.Doubts)
-	}
-}
-
 // A revoked manifest key signs, and backdates.
 func TestRevokedKey(t *testing.T) {
 	sim := newSim(t)
@@ -396,90 +275,6 @@ func TestRevokedObject(t *testing.T) {
 	}
 	sim.Issue(revoke(s[manifest.File]))
 	refuses(t, medium(sim, 1, state.Floor{}), s.with(sim.Files()), trusted(day0), accept.ErrRevoked)
-}
-
-// Whatever the clock says, a good manifest boots where nobody vouches for the
-// time, and the doubts say what was not checked. A trusted clock decides.
-func TestClocks(t *testing.T) {
-	sim := newSim(t)
-	s := publish(t, sim, 12)
-	for _, c := range []struct {
-		now clock.Time
-		err error
-		// by are the doubts beside the first, which is always there.
-		by []string
-	}{
-		{unsure(time.Unix(0, 0)), nil, nil},
-		{unsure(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), nil, nil},
-		{unsure(day0), nil, nil},
-		{unsure(time.Date(2040, 1, 1, 0, 0, 0, 0, time.UTC)), nil, []string{
-			"by this clock, the manifest expired on 2026-12-22", "by this clock, trust statement 1 expired on 2027-11-22",
-		}},
-		{trusted(time.Unix(0, 0)), accept.ErrExpired, nil},
-		{trusted(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), accept.ErrExpired, nil},
-		{trusted(day0.Add(-25 * time.Hour)), accept.ErrExpired, nil},
-		{trusted(day0.Add(-23 * time.Hour)), nil, nil}, // a desk that takes local time for UTC
-		{trusted(day0), nil, nil},
-		{trusted(time.Date(2040, 1, 1, 0, 0, 0, 0, time.UTC)), accept.ErrExpired, nil},
-	} {
-		t.Run(name(c.now.Now, map[bool]string{true: "trusted", false: "not trusted"}[c.now.Trusted]), func(t *testing.T) {
-			if c.err != nil {
-				refuses(t, medium(sim, 1, state.Floor{}), s, c.now, c.err)
-				return
-			}
-			a := boots(t, medium(sim, 1, state.Floor{}), s, c.now, 1)
-			if c.now.Trusted {
-				if len(a.Doubts) > 0 {
-					t.Errorf("doubts %q", a.Doubts)
-				}
-				return
-			}
-			if len(a.Doubts) == 0 || !slices.Equal(a.Doubts[1:], c.by) {
-				t.Errorf("doubts %q, want one and %q", a.Doubts, c.by)
-			}
-		})
-	}
-}
-
-// A dead battery does not hide what any right clock would object to: a manifest
-// that was signed after its statement had expired.
-func TestDoubtsOfDeadClock(t *testing.T) {
-	sim := newSim(t)
-	sim.At = after(400)
-	for _, now := range []clock.Time{unsure(time.Unix(0, 0)), unsure(day0)} {
-		a := boots(t, medium(sim, 1, state.Floor{}), publish(t, sim, 12), now, 1)
-		if want := []string{"by this clock, trust statement 1 expired on 2027-11-22"}; !slices.Equal(a.Doubts[1:], want) {
-			t.Errorf("doubts %q, want the first and %q", a.Doubts, want)
-		}
-	}
-}
-
-// From a dead battery by way of https to an expiry that counts.
-func TestTimeByHTTPS(t *testing.T) {
-	sim := newSim(t)
-	s := publish(t, sim, 12)
-	c := clock.New(func() time.Time { return time.Unix(0, 0) })
-	c.Raise(day0, "the medium's date")
-	boots(t, medium(sim, 1, state.Floor{}), s, c.Time(), 1)
-	c.Offer(after(40), "http://mirror", false)
-	boots(t, medium(sim, 1, state.Floor{}), s, c.Time(), 1)
-	c.Offer(after(40), "https://mirror", true)
-	refuses(t, medium(sim, 1, state.Floor{}), s, c.Time(), accept.ErrExpired)
-	sim.At = after(39)
-	boots(t, medium(sim, 1, state.Floor{}), publish(t, sim, 13), c.Time(), 1)
-}
-
-// Where the recipe requires the time, a machine without one boots nothing.
-func TestRequireTime(t *testing.T) {
-	sim := newSim(t)
-	s := publish(t, sim, 12)
-	strict := terms(state.Floor{})
-	strict.RequireTime = true
-	for _, at := range []time.Time{time.Unix(0, 0), day0, after(20_000)} {
-		refuses(t, accept.New(sim.Store(1), strict), s, unsure(at), accept.ErrNoTime)
-	}
-	boots(t, accept.New(sim.Store(1), strict), s, trusted(day0), 1)
-	refuses(t, accept.New(sim.Store(1), strict), s, trusted(after(31)), accept.ErrExpired)
 }
 
 // A bad statement N+2 does not lose N+1, and the next site's N+2 is taken.
@@ -553,16 +348,4 @@ func TestFilesFail(t *testing.T) {
 func TestEpochWithoutStatement(t *testing.T) {
 	sim := newSim(t)
 	refuses(t, medium(sim, 1, state.Floor{}), publish(t, sim, 1, func(m *manifest.Manifest) { m.Epoch = 2 }), trusted(day0), trust.ErrChain)
-}
-
-// Dates that no state could keep.
-func TestImpossibleDate(t *testing.T) {
-	sim := newSim(t)
-	for _, year := range []int{1999, 2200} {
-		s := publish(t, sim, 12, func(m *manifest.Manifest) {
-			m.Issued = time.Date(year, 6, 1, 0, 0, 0, 0, time.UTC)
-			m.Expires = m.Issued.AddDate(1, 0, 0)
-		})
-		refuses(t, medium(sim, 1, state.Floor{}), s, unsure(day0), manifest.ErrMalformed)
-	}
 }
