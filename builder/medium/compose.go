@@ -93,6 +93,10 @@ func (c *composer) menuFile(name string, in recipe.Input) error {
 	if err != nil {
 		return err
 	}
+	// Here it has the name that the recipe gives it.
+	if err := leak.File(in.Name(), path); err != nil {
+		return err
+	}
 	f, err := fromCache(strings.TrimPrefix(name, "/"), path)
 	if err != nil {
 		return err
@@ -103,7 +107,8 @@ func (c *composer) menuFile(name string, in recipe.Input) error {
 // scan refuses a medium with a secret key on it. What lies in the initrd's
 // layers was scanned before it was compressed.
 func (c *composer) scan() error {
-	for _, f := range c.m.files.Files() {
+	loaders := []tree.File{c.m.core, c.m.shim, c.m.grubNet, tree.Bytes("boot_hybrid.img", c.m.bootCode)}
+	for _, f := range append(loaders, c.m.files.Files()...) {
 		if f.Path == initrdPath {
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/farboot/farboot/builder/initramfs"
+	"github.com/farboot/farboot/builder/leak"
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/builder/tree"
 	"github.com/farboot/farboot/payload/object"
@@ -69,6 +70,9 @@ func (c *composer) roots() ([]byte, error) {
 		data, err := os.ReadFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("roots: %w", err)
+		}
+		if err := leak.Bytes(in.Name(), data); err != nil {
+			return nil, err
 		}
 		if err := addCertificates(&bundle, data); err != nil {
 			return nil, &recipe.Error{Path: c.Recipe.Path, Line: in.Line, Field: "roots", Msg: err.Error()}
