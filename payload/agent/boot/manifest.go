@@ -87,7 +87,7 @@ func from(site string, err error) error {
 func (b *boot) judged(ctx context.Context, files accept.Files) (a *accept.Accepted, walk, err error) {
 	walk = b.judge.Walk(ctx, files)
 	b.tellTrust()
-	if errors.Is(walk, fetch.ErrUnreachable) || errors.Is(walk, fetch.ErrRefused) || ctx.Err() != nil {
+	if ctx.Err() != nil || silent(walk) {
 		return nil, nil, walk
 	}
 	now := b.clock.Time()
@@ -96,6 +96,13 @@ func (b *boot) judged(ctx context.Context, files accept.Files) (a *accept.Accept
 	}
 	a, err = b.judge.Document(ctx, files, now, a, b.Identity())
 	return a, walk, err
+}
+
+// silent tells whether err means that there is no server to talk to. One that
+// answers badly where a file is missing may have the next one.
+func silent(err error) bool {
+	_, answered := errors.AsType[*fetch.StatusError](err)
+	return !answered && (errors.Is(err, fetch.ErrUnreachable) || errors.Is(err, fetch.ErrRefused))
 }
 
 // files fetches the small files of a site.

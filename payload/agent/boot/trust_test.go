@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -96,6 +98,27 @@ func TestBadStatement(t *testing.T) {
 	s.put("trust/3.json.sig", []byte{})
 	handedOver(t, l.lab, l.run(t))
 	saw(t, l.lab, "trust: [malformed] "+l.sites[0]+": trust statement 3: ", "trust: statement 2 (")
+}
+
+// Not every server knows 404.
+func TestStatementAnsweredBadly(t *testing.T) {
+	for status, want := range map[int]string{
+		http.StatusInternalServerError: "trust: [unreachable] ", http.StatusBadRequest: "trust: [refused] ",
+	} {
+		l := newSimLab(t)
+		s := l.publish(t, 12)
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/trust/2.json" {
+				w.WriteHeader(status)
+				return
+			}
+			s.Config.Handler.ServeHTTP(w, r)
+		}))
+		t.Cleanup(server.Close)
+		l.sites = []string{server.URL}
+		handedOver(t, l.lab, l.run(t))
+		saw(t, l.lab, want)
+	}
 }
 
 // What one site shows of the chain counts for the next one: a thief who serves
