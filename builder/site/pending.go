@@ -57,7 +57,10 @@ func Complete(ctx context.Context, o CompleteOptions) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return result, keys.Discard(o.File)
+	if err := keys.Discard(o.File); err != nil {
+		return Result{}, fmt.Errorf("version %d is published, but its request stays: %w", result.Version, err)
+	}
+	return result, nil
 }
 
 // pending reads a manifest with collected signatures.
