@@ -21,7 +21,8 @@ import (
 //
 //   - [Mirrors.Probe] asks all sites at once for a small file; the first to
 //     answer ends the wait. [Mirrors.Sites] ranks them: by the rate last
-//     measured, then by the time to the first byte, then as they were given.
+//     measured, then by the time to the first byte, then as they were given, and
+//     behind those the ones that were found slow.
 //   - An object is asked for at the best site. One that fails is left at once
 //     for the next, which goes on from where it ended. A site that failed rests
 //     for a pause that doubles (Backoff), or that it asked for (RetryAfterMax);
@@ -58,6 +59,7 @@ type mirror struct {
 	firstByte time.Duration // of an answer to a probe; 0 is unknown
 	rate      int64         // bytes/s; 0 is unknown
 	measured  time.Time     // when rate was
+	slow      bool          // it was left for another
 	failures  int           // in a row
 	failed    time.Time     // when the last failure was
 	rests     time.Time     // until when
@@ -131,7 +133,7 @@ func (m *Mirrors) ranked() []*mirror {
 	now := time.Now()
 	for _, mir := range m.all {
 		if now.Sub(mir.measured) > m.client.limits.Forget {
-			mir.rate = 0
+			mir.rate, mir.slow = 0, false
 		}
 		if now.Sub(mir.failed) > m.client.limits.Forget && now.After(mir.rests) && !mir.condemned {
 			mir.failures, mir.trouble = 0, nil
@@ -142,6 +144,7 @@ func (m *Mirrors) ranked() []*mirror {
 		return cmp.Or(
 			first(!a.condemned, !b.condemned),
 			cmp.Compare(max(a.rests.Sub(now), 0), max(b.rests.Sub(now), 0)),
+			first(!a.slow, !b.slow),
 			cmp.Compare(b.rate, a.rate),
 			first(a.firstByte > 0, b.firstByte > 0),
 			cmp.Compare(a.firstByte, b.firstByte),

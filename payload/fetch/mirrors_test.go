@@ -86,6 +86,7 @@ func TestMirrors(t *testing.T) {
 		{"slow, and another is slower", []faults{{evil.Slow(9000)}, {evil.Slow(2000)}}, "- bytes=33000- / bytes=27000-", 35 * second, 37 * second, ""},
 		{"all are as slow", []faults{{evil.Slow(8000)}, {evil.Slow(8000)}, {evil.Slow(8000)}}, "- / bytes=24000- / bytes=48000-", 37 * second, 39 * second, ""},
 		{"wrong bytes, slow and good", []faults{{evil.Flip(1)}, {evil.Slow(2000)}, {}}, "- / - / bytes=6000-", 3 * second, 4 * second, "a"},
+		{"slow, wrong bytes and good", []faults{{evil.Slow(2000)}, {evil.Flip(1)}, {}}, "- / bytes=6000- - / -", 3 * second, 3 * second, "b"},
 		{"dies at half and never comes back", []faults{{evil.First(1, evil.Cut(150_000)), evil.After(1, evil.Silent())}, {evil.Slow(20_000)}},
 			"- / bytes=150000-", 7 * second, 8 * second, ""},
 	} {
@@ -474,6 +475,9 @@ func TestRank(t *testing.T) {
 		far.rate, far.measured = 2000, time.Now()
 		slow.rate, slow.measured = 1000, time.Now()
 		rank("measured", "http://b http://c http://a")
+		far.slow = true
+		rank("found slow", "http://c http://a http://b")
+		far.slow = false
 		m.fail(far, errNoRoute)
 		rank("resting", "http://c http://a http://b")
 		time.Sleep(time.Second)

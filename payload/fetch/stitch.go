@@ -140,6 +140,7 @@ func (j *job) settle(ctx context.Context, mir *mirror, gained int64, err error) 
 		return err == nil
 	}
 	if errors.Is(err, errLeft) {
+		mir.slow = true
 		j.log("mirror %s: %s", display(mir.site), shown{err})
 		return false
 	}
@@ -149,7 +150,7 @@ func (j *job) settle(ctx context.Context, mir *mirror, gained int64, err error) 
 		j.separate()
 		j.log("object %s: %s; starting over with one mirror", j.download.ref.SHA256, errStitched)
 	case errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrPortal):
-		try.out = true
+		try.out, j.alone = true, false
 		j.condemn(mir, err)
 		if slices.Contains(j.download.sources, mir.site) {
 			j.download.startOver()

@@ -82,3 +82,17 @@ func TestAlone(t *testing.T) {
 		fetch("- - / - bytes=100000- bytes=200000- bytes=100000-")
 	})
 }
+
+// TestCulpritFound wants an object to be mixed again once its culprit is known.
+func TestCulpritFound(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		m, servers := n.mirrors(t, data, faults{evil.Flip(1)}, faults{evil.Cut(150_000)}, nil)
+		m.alone = true
+		if err := m.Object(t.Context(), object.OfBytes(data), make(file, len(data)), nil); err != nil {
+			t.Error(err)
+		}
+		if got := ranges(servers[1]) + " / " + ranges(servers[2]); got != "- / bytes=150000-" || condemned(m) != "a" {
+			t.Errorf("ranges %q, condemned %q", got, condemned(m))
+		}
+	})
+}
