@@ -29,8 +29,11 @@ the versions that a thief may have used up mean nothing: publish every site.`,
 		Args: exactArgs(1, "one fingerprint"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return y.apply(c, func(set *keys.Set) (_ []keys.Change, err error) {
-				change.Fingerprint, err = findKey(set, args[0])
-				return []keys.Change{change}, err
+				if change.Fingerprint, err = findKey(set, args[0]); err != nil {
+					return nil, err
+				}
+				announce(c, "key "+string(change.Fingerprint), change.Reason)
+				return []keys.Change{change}, nil
 			})
 		},
 	}
@@ -58,6 +61,7 @@ cannot be taken back. The hash is the file's name under objects/ of a site.`,
 				if change.SHA256, err = object.ParseID(args[0]); err != nil {
 					return nil, &usageError{err: err, command: c.CommandPath()}
 				}
+				announce(c, "object "+change.SHA256.String(), change.Reason)
 				return []keys.Change{change}, nil
 			})
 		},
@@ -65,6 +69,12 @@ cannot be taken back. The hash is the file's name under objects/ of a site.`,
 	y.flags(c, false)
 	reasonFlag(c, &change.Reason)
 	return c
+}
+
+// announce says what is about to be revoked, before anybody is asked for a
+// passphrase.
+func announce(c *cobra.Command, what, reason string) {
+	fmt.Fprintf(c.ErrOrStderr(), "revoking %s for ever: %s\n", what, reason)
 }
 
 // reasonFlag adds --reason, without which nothing is revoked.
