@@ -68,7 +68,8 @@ type mirror struct {
 }
 
 // NewMirrors returns the given sites as mirrors of each other. log, where not
-// nil, is told in one line of each change of what is known.
+// nil, is told in one line of each change of what is known, one at a time; it
+// must not use the Mirrors.
 func NewMirrors(c *Client, log func(format string, args ...any), sites ...string) *Mirrors {
 	if log == nil {
 		log = func(string, ...any) {}

@@ -71,3 +71,16 @@ func TestResume(t *testing.T) {
 		})
 	})
 }
+
+// TestResumeCutOften wants wrong bytes that were left not to stand for progress.
+func TestResumeCutOften(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network) {
+		data := noise(700_000)
+		srv := n.serve("a", evil.Content(data), evil.Cut(70_000))
+		left := len(data) - 1
+		err := n.client().Object(t.Context(), []string{srv.URL}, object.OfBytes(data), kept{make(file, len(data)), &left}, nil)
+		if seen := len(srv.Requests()); err != nil || seen != 11 {
+			t.Errorf("error %v after %d requests, want none after 11", err, seen)
+		}
+	})
+}
