@@ -66,7 +66,8 @@ type place interface {
 	save(s state.State) error
 }
 
-// Open returns the places of this machine. It touches none of them yet.
+// Open returns the places of this machine. It touches none of them yet. It is
+// for after the first drivers are in: the time that sticks get runs from here.
 func Open(c Config) *Places {
 	return &Places{Config: c, lost: map[string]bool{}, opened: time.Now()}
 }
