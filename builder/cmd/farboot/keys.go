@@ -109,14 +109,13 @@ func (k *keysInit) report(c *cobra.Command, result keys.Result) error {
 	for _, path := range result.Public {
 		rows = append(rows, [2]string{"public", path})
 	}
-	for _, path := range result.Secret {
-		rows = append(rows, [2]string{"secret", path + "  (back it up)"})
+	// Secret has the files of the keys in this order.
+	for i, key := range [][2]string{
+		{"root", string(result.Root)}, {"manifest", string(result.Manifest)}, {"standby", string(result.Standby)},
+	} {
+		rows = append(rows, key, [2]string{"secret", result.Secret[i] + "  (back it up)"})
 	}
-	table(c.OutOrStdout(), append(rows, [][2]string{
-		{"root", string(result.Root)},
-		{"standby", string(result.Standby)},
-		{"manifest", string(result.Manifest)},
-	}...))
+	table(c.OutOrStdout(), rows)
 	return nil
 }
 
