@@ -91,8 +91,9 @@ default: [marker]
 // world is an operator's project with a published site and a server for it.
 type world struct {
 	dir  string
-	url  string // as guests reach it
-	site string // the published folder
+	url  string   // as guests reach it
+	site string   // the published folder
+	env  []string // added to the command's environment
 	// handler is what the server answers with, for tests that lie.
 	handler atomic.Pointer[http.Handler]
 }
@@ -146,7 +147,7 @@ func (w *world) build(t *testing.T) (image, netboot string) {
 func (w *world) farboot(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(bin, "farboot"), args...)
-	cmd.Dir = w.dir
+	cmd.Dir, cmd.Env = w.dir, append(os.Environ(), w.env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {

@@ -104,7 +104,7 @@ func testPartitions(t *testing.T, p *project, tree string) {
 
 // testSameFiles compares what machines fetch with what they read from the image.
 func testSameFiles(t *testing.T, p *project, tree string) {
-	for _, name := range []string{"boot/vmlinuz", "boot/initrd.img", "farboot/lock.json", "farboot/statement.json"} {
+	for _, name := range []string{"boot/vmlinuz", "boot/initrd.img", "farboot/lock.json", "farboot/statement.json", "farboot/settings.json"} {
 		if !bytes.Equal(p.read(t, filepath.Join("out/netboot", name)), readFile(t, filepath.Join(tree, name))) {
 			t.Errorf("%s is not the same in the netboot folder and on the image", name)
 		}
@@ -196,7 +196,8 @@ func testInitrd(t *testing.T, p *project, tree string, b built) {
 	modules := "lib/modules/" + b.Kernel + "/"
 	want := append(p.wiredNICs(t, b.Kernel), "init", "dev/console", "proc", "sys",
 		"etc/farboot/settings.json", "etc/farboot/trust/statement.json", "etc/farboot/trust/statement.json.sig",
-		modules+"modules.dep", modules+"modules.alias", modules+"modules.softdep", modules+"kernel/drivers/net/virtio_net.ko")
+		modules+"modules.dep", modules+"modules.alias", modules+"modules.softdep", modules+"kernel/drivers/net/virtio_net.ko",
+		modules+"kernel/fs/efivarfs/efivarfs.ko", modules+"kernel/drivers/scsi/sd_mod.ko") // where a machine's memory lies
 	for _, name := range want {
 		if !all[name] {
 			t.Errorf("no %s in the initramfs", name)

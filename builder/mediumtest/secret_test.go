@@ -65,7 +65,7 @@ var (
 func secretForms(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, "*.pgp"))
-	if err != nil || len(names) != 2 {
+	if err != nil || len(names) != 3 {
 		t.Fatalf("%d secret keys, %v", len(names), err)
 	}
 	forms := map[string][]byte{}
