@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -61,8 +60,13 @@ type Dog struct {
 	status   uint64 // WDIOF_ flags of why the machine started
 	stops    bool   // the core stops it at the jump
 	dev      string
-	f        *os.File // while it runs
+	// fd is open while it runs, else closed. No *os.File: the garbage collector
+	// would close it once the Dog is forgotten, and a close may stop the timer.
+	fd int
 }
+
+// closed is the fd of a Dog that does not run.
+const closed = -1
 
 // Find returns the first watchdog in sysfs, the file tree of /sys, that can do
 // the task; dev is where devtmpfs is mounted. Nothing is opened: that would start
@@ -78,7 +82,7 @@ func Find(sysfs fs.FS, dev string) (*Dog, error) {
 	stops := text(sysfs, stopFile) != "0"
 	var passed []string
 	for _, e := range entries {
-		d := &Dog{name: e.Name(), dev: dev, stops: stops, identity: text(sysfs, path.Join(classDir, e.Name(), "identity"))}
+		d := &Dog{name: e.Name(), dev: dev, fd: closed, stops: stops, identity: text(sysfs, path.Join(classDir, e.Name(), "identity"))}
 		if why := unfit(d.identity); why != "" {
 			passed = append(passed, fmt.Sprintf(" (%s: %s)", d.identity, why))
 			continue
@@ -90,7 +94,7 @@ func Find(sysfs fs.FS, dev string) (*Dog, error) {
 	if _, err := fs.Stat(sysfs, legacyDir); err == nil && len(entries) == 0 {
 		// ipmi_watchdog keeps running at a reboot and gives the next kernel
 		// 120 s or what was set, whichever is more (wdog_reboot_handler).
-		return &Dog{name: "watchdog", dev: dev}, nil
+		return &Dog{name: "watchdog", dev: dev, fd: closed}, nil
 	}
 	return nil, fmt.Errorf("%w: none in this machine%s", ErrNone, strings.Join(passed, ""))
 }
@@ -146,13 +150,13 @@ func (d *Dog) Arm(least time.Duration) (actual time.Duration, err error) {
 	if d.stops {
 		return 0, fmt.Errorf("watchdog %s: %w: it would be stopped at the jump: the module watchdog was loaded without stop_on_reboot=0", d, ErrNone)
 	}
-	if d.f == nil {
-		// Opened for as long as it runs. Its close without a "V" before does not stop it.
-		if d.f, err = os.OpenFile(filepath.Join(d.dev, d.name), os.O_WRONLY, 0); err != nil {
-			return 0, fmt.Errorf("watchdog %s: %w", d, err)
+	if d.fd == closed {
+		name := filepath.Join(d.dev, d.name)
+		if d.fd, err = unix.Open(name, unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
+			return 0, fmt.Errorf("watchdog %s: %w", d, &fs.PathError{Op: "open", Path: name, Err: err})
 		}
 	}
-	actual, err = set(int(d.f.Fd()), least)
+	actual, err = set(d.fd, least)
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("watchdog %s: %w", d, err), d.Disarm())
 	}
@@ -165,7 +169,9 @@ func set(fd int, least time.Duration) (time.Duration, error) {
 	if err := unix.IoctlSetPointerInt(fd, unix.WDIOC_SETTIMEOUT, seconds); err != nil {
 		return 0, fmt.Errorf("%w: it cannot be set to %d s: %w", ErrNone, seconds, err)
 	}
-	if err := unix.IoctlWatchdogKeepalive(fd); err != nil {
+	// Fed by a write: other than WDIOC_KEEPALIVE that also takes back a "V" which
+	// somebody wrote before, and which would let a close stop the timer.
+	if _, err := unix.Write(fd, []byte{0}); err != nil {
 		return 0, fmt.Errorf("cannot be fed: %w", err)
 	}
 	actual, err := unix.IoctlGetInt(fd, unix.WDIOC_GETTIMEOUT)
@@ -185,13 +191,15 @@ func set(fd int, least time.Duration) (time.Duration, error) {
 // Disarm stops the timer, where it runs: the jump it was armed for will not
 // happen. After an error it may still be running, and the machine will be reset.
 func (d *Dog) Disarm() error {
-	if d.f == nil {
+	if d.fd == closed {
 		return nil
 	}
-	stop := unix.IoctlSetPointerInt(int(d.f.Fd()), unix.WDIOC_SETOPTIONS, unix.WDIOS_DISABLECARD)
-	_, magic := d.f.WriteString("V") // and with that, a close stops it, too
-	err := errors.Join(stop, magic, d.f.Close())
-	d.f = nil
+	err := unix.IoctlSetPointerInt(d.fd, unix.WDIOC_SETOPTIONS, unix.WDIOS_DISABLECARD)
+	if err != nil { // with a "V" before it, a close stops the timer, too
+		_, _ = unix.Write(d.fd, []byte("V"))
+	}
+	err = errors.Join(err, unix.Close(d.fd))
+	d.fd = closed
 	if err != nil {
 		return fmt.Errorf("watchdog %s: cannot be stopped: %w", d, err)
 	}

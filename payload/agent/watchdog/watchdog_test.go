@@ -66,7 +66,7 @@ func TestArmRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = d.Arm(least)
-		if d.f != nil {
+		if d.fd != closed {
 			t.Error("held open")
 		}
 		return err
@@ -90,7 +90,7 @@ func TestArmRefuses(t *testing.T) {
 			t.Errorf("stop_on_reboot=%q: %v", stop, err)
 		}
 	}
-	if err := (&Dog{}).Disarm(); err != nil {
+	if err := (&Dog{fd: closed}).Disarm(); err != nil {
 		t.Errorf("Disarm of what was not armed: %v", err)
 	}
 }
