@@ -107,7 +107,7 @@ func TestSecondFamily(t *testing.T) {
 		l.routers["eth0"] = after(10*time.Second, "2001:db8::1/64")
 		l.plug("eth1", "1", after(0, "10.0.1.1/24"))
 		l.routers["eth1"] = after(time.Second, "2001:db8:1::1/64")
-		n := l.open(t, netconf.Network{Card: netconf.Card{Name: "eth0"}}, netconf.Network{})
+		n := l.open(t, netconf.Network{Card: netconf.Card{Name: "eth0"}}, netconf.Network{Card: netconf.Card{Name: "eth1"}})
 		defer n.Close()
 		next(t, n)
 		if nic, _ := next(t, n); nic != "eth1" {

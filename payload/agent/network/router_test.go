@@ -42,8 +42,14 @@ func TestAdvertBounds(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if l := a.lease(router, mac); l.String() != tc.want || l.MTU != tc.mtu {
+		l := a.lease(router, mac)
+		if l.String() != tc.want || l.MTU != tc.mtu {
 			t.Errorf("%s: %q with MTU %d, want %q with %d", name, l, l.MTU, tc.want, tc.mtu)
+		}
+		for _, r := range l.Routes {
+			if !r.Gateway.IsValid() && r.Destination.Bits() < minPrefix6 {
+				t.Errorf("%s: %s is on the link", name, r.Destination)
+			}
 		}
 	}
 	a, err := parseAdvert(routerAdvert(0xc0, prefixOption("2001:db8::/64", 0x80)))
