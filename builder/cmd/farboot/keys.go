@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/farboot/farboot/builder/keys"
+	"github.com/farboot/farboot/payload/trust"
 )
 
 // keysCommand groups what is done with keys.
@@ -100,10 +101,20 @@ func (k *keysInit) run(c *cobra.Command, _ []string) error {
 	return k.report(c, result)
 }
 
+// keysMade is what "farboot keys init" reports.
+type keysMade struct {
+	Root     trust.Fingerprint `json:"root"`
+	Standby  trust.Fingerprint `json:"standby"`
+	Manifest trust.Fingerprint `json:"manifest"`
+	// Public and Secret are the files that were written.
+	Public []string `json:"public"`
+	Secret []string `json:"secret"`
+}
+
 // report prints what was made.
 func (k *keysInit) report(c *cobra.Command, result keys.Result) error {
 	if k.json {
-		return printJSON(c.OutOrStdout(), result)
+		return printJSON(c.OutOrStdout(), keysMade{result.Root, result.Standby, result.Manifest, result.Public, result.Secret})
 	}
 	var rows [][2]string
 	for _, path := range result.Public {

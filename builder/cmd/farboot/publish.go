@@ -62,6 +62,13 @@ type published struct {
 	site.Result
 }
 
+// waiting is what it reports where signatures are missing.
+type waiting struct {
+	Site string `json:"site"`
+	// Pending is the folder with what is to be signed.
+	Pending string `json:"pending"`
+}
+
 func (p *publish) run(c *cobra.Command, path string) error {
 	d, err := openDesk(c, path, recipe.KindSite)
 	if err != nil {
@@ -120,11 +127,11 @@ func (p *publish) complete(c *cobra.Command, d *desk, set *keys.Set) error {
 		return err
 	}
 	dir, now := filepath.Join(out, d.recipe.Name()), time.Now()
-	waiting := site.PendingDir(dir)
-	if _, err := os.Stat(waiting); err != nil {
+	folder := site.PendingDir(dir)
+	if _, err := os.Stat(folder); err != nil {
 		return withHint(fmt.Errorf("nothing waits for signatures: %w", err), "without --collect a new manifest is made")
 	}
-	all, err := keys.Collect(set, now, waiting)
+	all, err := keys.Collect(set, now, folder)
 	if err != nil {
 		return err
 	}
@@ -145,6 +152,9 @@ func (p *publish) end(c *cobra.Command, r published, err error) error {
 	case errors.Is(err, site.ErrForeign):
 		return withHint(err, "--out names another folder")
 	case errors.Is(err, keys.ErrPending):
+		if p.json {
+			err = errors.Join(printJSON(c.OutOrStdout(), waiting{r.Site, site.PendingDir(r.Site)}), err)
+		}
 		return withHint(err, `"farboot keys sign %s/*.json" where the secret keys are, then "farboot publish --collect"; or --secrets names where they lie`, site.PendingDir(r.Site))
 	case err != nil:
 		return err
