@@ -85,7 +85,10 @@ func (l *lab) open(t *testing.T, networks ...netconf.Network) *Network {
 		},
 		down:   l.note(&l.down),
 		remove: l.note(&l.removed),
-		clear: func(nic string, f family, _ []netip.Prefix) error {
+		clear: func(nic string, f family, but []netip.Prefix) error {
+			if len(but) > 0 {
+				nic += fmt.Sprintf(" but %v", but)
+			}
 			if f == ipv6 {
 				return nil // each is cleared of both
 			}

@@ -53,6 +53,7 @@ func TestPrefer(t *testing.T) {
 				t.Errorf("made %q, want %q", l.made, made)
 			}
 			n.Close()
+			synctest.Wait()
 			if !slices.Equal(l.removed, []string{"eth0.5"}) {
 				t.Errorf("removed %q", l.removed)
 			}
@@ -77,6 +78,7 @@ func TestBond(t *testing.T) {
 		}
 		l.plug("eth3", "1", silent)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		slices.Sort(l.made)
 		if want := []string{"farbond0 802.3ad eth0", "farbond0 802.3ad eth1", "farbond0 802.3ad eth3"}; !slices.Equal(l.made, want) {
 			t.Errorf("made %q, want %q", l.made, want)
@@ -114,10 +116,12 @@ func TestSecondFamily(t *testing.T) {
 			t.Fatalf("second on %s", nic)
 		}
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		if got := n.Use().Addresses; len(got) != 2 {
 			t.Errorf("in use: %v, want both families", got)
 		}
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if nic, lease := next(t, n); nic != "eth0" || lease.String() != "10.0.0.1/24 2001:db8::1/64" {
 			t.Errorf("third on %s: %s", nic, lease)
 		}
@@ -172,6 +176,7 @@ func TestRenewal(t *testing.T) {
 		defer n.Close()
 		next(t, n)
 		time.Sleep(80 * time.Second)
+		synctest.Wait()
 		if len(s.asked) != 3 || s.asked[1].Round(time.Second) != 30*time.Second || s.asked[2].Round(time.Second) != time.Minute {
 			t.Errorf("asked after %v", s.asked)
 		}
@@ -179,7 +184,8 @@ func TestRenewal(t *testing.T) {
 			t.Errorf("given %q, cleared %q", l.given, l.cleared)
 		}
 		time.Sleep(20 * time.Second)
-		if want := []string{"10.0.0.1/24", "10.0.0.2/24"}; !slices.Equal(l.given, want) || len(l.cleared) != 1 {
+		synctest.Wait()
+		if want := []string{"10.0.0.1/24", "10.0.0.2/24"}; !slices.Equal(l.given, want) || !slices.Equal(l.cleared, []string{"eth0 but [10.0.0.2/24]"}) {
 			t.Errorf("given %q, want %q; cleared %q", l.given, want, l.cleared)
 		}
 	})
@@ -202,14 +208,17 @@ func TestExpiry(t *testing.T) {
 		defer n.Close()
 		next(t, n)
 		time.Sleep(58 * time.Second)
+		synctest.Wait()
 		if len(n.Use().Addresses) != 1 {
 			t.Error("given up before its time")
 		}
 		time.Sleep(30 * time.Second)
+		synctest.Wait()
 		if len(n.Use().Addresses) != 0 || !strings.Contains(l.said(), "network: eth0: the lease 10.0.0.1/24 has expired: no DHCP answer") {
 			t.Errorf("in use: %v\n%s", n.Use().Addresses, l.said())
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if len(n.Use().Addresses) != 1 {
 			t.Errorf("in use: %v, want the new lease", n.Use().Addresses)
 		}
@@ -230,8 +239,10 @@ func TestFlap(t *testing.T) {
 		l.carrier("eth0", "0")
 		l.carrier("eth1", "0")
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		l.carrier("eth0", "1")
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if len(s.asked) != 2 || len(l.cleared) != 0 || !slices.Equal(l.given, []string{"10.0.0.1/24"}) {
 			t.Errorf("asked after %v, given %q, cleared %q", s.asked, l.given, l.cleared)
 		}
