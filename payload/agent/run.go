@@ -20,6 +20,7 @@ import (
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/agent/persist"
 	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/state"
 	"golang.org/x/sys/unix"
 )
 
@@ -83,10 +84,7 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		c.Printf("hardware: Secure Boot is on: only signed kernels will start")
 	}
 	loader := drivers(ctx, c, sysfs)
-	memory := persist.Open(persist.Config{
-		Sys: "/sys", Dev: "/dev", Build: medium.Build, Log: c.Printf,
-		Product: medium.Store.Statement().Product, Channel: medium.Channel,
-	})
+	var memory *persist.Places // from Ready on
 	return boot.Rooms{
 		Log:   c.Printf,
 		Flush: c.Flush,
@@ -95,6 +93,7 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 			if err := persist.Mount(modulesDir()); err != nil {
 				c.Printf("%v", err)
 			}
+			memory = remembers(c, medium)
 			return hardware.WaitEntropy(ctx, c.Printf)
 		},
 		Drop:      loader.Drop,
@@ -102,15 +101,24 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		Identity:  func() manifest.Identity { return hardware.Identity(sysfs) },
 		Now:       time.Now,
 		SetClock:  hardware.SetClock,
-		Recall:    memory.Load,
-		Remember:  memory.Save,
-		Places:    memory.Names,
+		Recall:    func() state.State { return memory.Load() },
+		Remember:  func(s state.State) error { return memory.Save(s) },
+		Places:    func() []string { return memory.Names() },
 		Network: func(ctx context.Context, limits network.Limits) boot.Network {
 			return network.Open(ctx, sysfs, limits, c.Printf)
 		},
 		Load:    func(k handover.Kernel) error { return handover.Load(k, sysfs) },
 		Execute: handover.Execute,
 	}
+}
+
+// remembers opens the places of this machine's memory. The time that a stick
+// gets to show itself runs from here, so that it is after the first drivers.
+func remembers(c *console.Console, medium boot.Medium) *persist.Places {
+	return persist.Open(persist.Config{
+		Sys: "/sys", Dev: "/dev", Build: medium.Build, Log: c.Printf,
+		Product: medium.Store.Statement().Product, Channel: medium.Channel,
+	})
 }
 
 // modulesDir is where the running kernel's modules lie.

@@ -363,6 +363,7 @@ func TestReason(t *testing.T) {
 		"no-time":       accept.ErrNoTime,
 		"revoked":       accept.ErrRevoked,
 		"not-saved":     fmt.Errorf("%w: %w", errNotSaved, errors.New("input/output error")),
+		"portal":        fmt.Errorf("%w: got HTML (%w)", fetch.ErrCorrupt, fetch.ErrPortal),
 		"failed":        errors.New("something else"),
 	} {
 		if got := Reason(err); got != want {

@@ -70,6 +70,7 @@ var reasons = []struct {
 	{unix.ENOMEM, "no-memory"},
 	{unix.ENOSPC, "no-memory"},
 	{network.ErrNoNetwork, "no-network"},
+	{fetch.ErrPortal, "portal"},
 	{fetch.ErrCorrupt, "corrupt"},
 	{fetch.ErrTooLarge, "too-large"},
 	{fetch.ErrRefused, "refused"},

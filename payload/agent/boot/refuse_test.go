@@ -74,7 +74,7 @@ func TestRefusals(t *testing.T) {
 		"large signature": {"manifest: [too-large] ", func(_ *testing.T, _ *lab, files map[string][]byte) {
 			files[manifest.Signature] = make([]byte, trust.MaxSignatureSize+1)
 		}},
-		"captive portal": {"got HTML", func(_ *testing.T, _ *lab, files map[string][]byte) {
+		"captive portal": {"manifest: [portal] ", func(_ *testing.T, _ *lab, files map[string][]byte) {
 			files[manifest.File] = []byte("<!DOCTYPE html><html><body>Please log in")
 		}},
 		"kernel with a wrong byte": {"installer: [corrupt] kernel: ", func(_ *testing.T, _ *lab, files map[string][]byte) {
