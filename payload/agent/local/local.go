@@ -18,10 +18,10 @@
 // are inside of EFI programs (unified kernel images), Xen, and grub.cfg on an EFI
 // partition with its kernels elsewhere (RHEL 7) are not found.
 //
-// u-root has parsers for the same files (pkg/boot/bls, grub), and they were not
-// taken: they bring 40 packages with a shell parser, a TFTP client and a
-// decompressor, among them a kexec_load of their own, where the agent has one
-// way to load a kernel; they mount what they like and read without bounds.
+// u-root has parsers for the same files (pkg/boot/bls and grub, v0.16.0), and they
+// were not taken. They bring 51 packages, among them os/exec, a TFTP client and a
+// second way to load a kernel, and 1.35 MB of /init, where this is 0.18 MB without
+// any; they read without bounds, and mount what grub.cfg tells them to.
 package local
 
 import (
