@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -131,7 +132,28 @@ func askHidden(c *cobra.Command, prompt string) ([]byte, error) {
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return nil, withHint(errors.New("passphrase: there is no terminal to ask on"), "--passphrase-file reads it from a file")
 	}
+	fd := int(in.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return nil, fmt.Errorf("passphrase: %w", err)
+	}
 	fmt.Fprintf(c.ErrOrStderr(), "%s: ", prompt)
 	defer io.WriteString(c.ErrOrStderr(), "\n") //nolint:errcheck // a missing newline hurts nobody
-	return term.ReadPassword(int(in.Fd()))
+	typed := make(chan answer, 1)
+	go func() {
+		line, err := term.ReadPassword(fd)
+		typed <- answer{line, err}
+	}()
+	select {
+	case a := <-typed:
+		return a.line, a.err
+	case <-c.Context().Done():
+		return nil, errors.Join(context.Cause(c.Context()), term.Restore(fd, before))
+	}
+}
+
+// answer is what somebody typed.
+type answer struct {
+	line []byte
+	err  error
 }
