@@ -6,7 +6,8 @@
 // The machine calls [Decode], which takes only bytes that package trust has
 // verified, then [Manifest.Suits] and [Manifest.Select]. The builder calls
 // [Encode], which refuses what Decode would. [CheckCmdline], [CheckTitle] and
-// [CheckName] are the allow-lists for text; recipes use the same. A fleet that
+// [CheckName] are the allow-lists for text; recipes use the same, and the checks
+// of what an entry holds. A fleet that
 // does not fit into one manifest has a document for each machine, a manifest
 // too; [DocumentID] and [DocumentIDs] name it.
 //
@@ -22,7 +23,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/strictjson"
 	"github.com/farboot/farboot/payload/trust"
 )
@@ -75,13 +75,6 @@ type Manifest struct {
 	// Default lists the entries for all other machines, in order. Without it
 	// they have nothing to boot. A document has none.
 	Default []string `json:"default,omitzero"`
-}
-
-// Linux is a kernel with its initrds and its literal command line.
-type Linux struct {
-	Kernel  object.Ref   `json:"kernel"`
-	Initrd  []object.Ref `json:"initrd,omitzero"`
-	Cmdline string       `json:"cmdline"`
 }
 
 // Machine says which entries a machine boots, in order.

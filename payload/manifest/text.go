@@ -20,6 +20,9 @@ const (
 	// maxSerial is for a machine's serial number. SMBIOS sets no limit; vendors
 	// use 7 to 30 characters.
 	maxSerial = 64
+	// maxDisk is for a disk's serial number or wwid, as sysfs shows them: ATA's
+	// "t10." names have 68 characters, NVMe's "nvme." ones up to 140.
+	maxDisk = 160
 )
 
 // CheckCmdline tells what is wrong with a kernel command line: anything but

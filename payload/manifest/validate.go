@@ -26,6 +26,10 @@ type Limits struct {
 	// Initrd size in bytes, each. Live systems are served as one initrd of a
 	// few GiB; it has to fit into RAM twice.
 	Initrd int64
+	// Watchdog bounds an armed watchdog, in seconds: the shortest in which a
+	// kernel reaches a user space that takes it over, and an hour, after which
+	// nobody waits for a machine.
+	WatchdogMin, WatchdogMax int
 }
 
 // DefaultLimits returns the limits that [Manifest.Validate] applies.
@@ -36,6 +40,9 @@ func DefaultLimits() Limits {
 		Initrds: 16,
 		Kernel:  256 << 20,
 		Initrd:  16 << 30,
+
+		WatchdogMin: 30,
+		WatchdogMax: 3600,
 	}
 }
 
@@ -148,13 +155,52 @@ func (e Entry) validate(l Limits) error {
 	if err := CheckTitle(e.Title); err != nil {
 		return err
 	}
-	switch {
-	case e.Unknown != "":
+	if e.Unknown != "" {
 		return nil
-	case e.Linux == nil:
-		return errors.New("has no kind, want \"linux\"")
 	}
-	return e.Linux.validate(l)
+	var kinds []error
+	if e.Linux != nil {
+		kinds = append(kinds, e.Linux.validate(l))
+	}
+	if e.Local != nil {
+		kinds = append(kinds, CheckLocal(*e.Local))
+	}
+	if e.Power != nil {
+		kinds = append(kinds, CheckPower(*e.Power))
+	}
+	if len(kinds) != 1 {
+		return errors.New(`want exactly one of "linux", "local" and "power"`)
+	}
+	return kinds[0]
+}
+
+// CheckLocal tells what is wrong with a local entry: it names a disk that the
+// firmware would not care about, or by something else than plain text.
+func CheckLocal(x Local) error {
+	if x.Firmware && x.Disk != "" {
+		return errors.New("firmware and disk exclude each other: the firmware decides itself")
+	}
+	if err := checkText(x.Disk, maxDisk); err != nil {
+		return fmt.Errorf("disk %+q: %w", clip(x.Disk), err)
+	}
+	return nil
+}
+
+// CheckPower tells what is wrong with a power entry.
+func CheckPower(x Power) error {
+	if x.Action != Reboot && x.Action != Off {
+		return fmt.Errorf("action %+q: want %q or %q", clip(x.Action), Reboot, Off)
+	}
+	return nil
+}
+
+// CheckWatchdog tells what is wrong with a watchdog's seconds; 0 is none.
+func CheckWatchdog(seconds int) error {
+	l := DefaultLimits()
+	if seconds != 0 && (seconds < l.WatchdogMin || seconds > l.WatchdogMax) {
+		return fmt.Errorf("watchdog of %d seconds, want %d to %d", seconds, l.WatchdogMin, l.WatchdogMax)
+	}
+	return nil
 }
 
 func (x *Linux) validate(l Limits) error {
@@ -168,6 +214,9 @@ func (x *Linux) validate(l Limits) error {
 		if err := checkRef(ref, l.Initrd); err != nil {
 			return fmt.Errorf("initrd %d: %w", i+1, err)
 		}
+	}
+	if err := CheckWatchdog(x.Watchdog); err != nil {
+		return err
 	}
 	return CheckCmdline(x.Cmdline)
 }
