@@ -120,6 +120,7 @@ func TestGrubRefuses(t *testing.T) {
 		"variable": "set a=${b",
 		"deep":     strings.Repeat("submenu 'a' {\n", 20) + strings.Repeat("}\n", 20),
 		"many":     strings.Repeat("menuentry 'a' {\n}\n", maxEntries+1),
+		"places":   "set a=" + strings.Repeat("a", 1000) + "\nmenuentry 'a' {\nlinux /v" + strings.Repeat(" $a", 1000) + "\n}",
 		"bomb":     "set a=aaaaaaaa\n" + strings.Repeat("set a=$a$a\n", 40),
 	} {
 		if _, err := parseGrub(text, "", nil); !errors.Is(err, errSyntax) {
@@ -141,9 +142,31 @@ func FuzzGrubCfg(f *testing.F) {
 			t.Error("entries and an error")
 		}
 		for _, e := range entries {
-			if e.Kernel == "" || len(e.Cmdline) > 4*len(text)+maxEntries*maxWord {
+			if e.Kernel == "" || len(e.Cmdline) > 4*(len(text)+maxVariables) {
 				t.Errorf("entry %+v", e)
 			}
 		}
 	})
+}
+
+// TestGrubDefault: of all that sets the default, the last that says something,
+// and nothing that only a running GRUB would do.
+func TestGrubDefault(t *testing.T) {
+	const menu = "\nmenuentry zero {\nlinux /v a\n}\nmenuentry one {\nlinux /v b\nset default=0\n}\nmenuentry two {\nlinux /v c\n}\n"
+	for text, want := range map[string]string{
+		"":              "zero",
+		"set default=1": "one",
+		"set default=\"1\"\nset default=\"${next_entry}\"":     "one",
+		"set default=1\nfunction f {\nset default=2\n}":        "one",
+		"set x=1\nset x=\nset default=$x":                      "one",
+		"if [ a ]; then set default=1; else set default=2\nfi": "two",
+		"set default=two": "two",
+		"set default=9":   "zero",
+		"default=1":       "zero",
+	} {
+		entries, err := parseGrub(text+menu, "", map[string]string{"next_entry": "2"})
+		if err != nil || len(entries) != 3 || entries[0].Title != want {
+			t.Errorf("%q: %q (%v); want %q first", text, titles(entries), err, want)
+		}
+	}
 }

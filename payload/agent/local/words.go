@@ -23,6 +23,8 @@ type lexer struct {
 	pos  int
 	// vars replaces variables; those that it does not have are empty.
 	vars map[string]string
+	// spent is how many bytes of variables were put in.
+	spent int
 }
 
 // command returns the words of the next command, which ends in a newline or in
@@ -42,7 +44,7 @@ func (l *lexer) command() ([]word, error) {
 			if len(words) > 0 {
 				return words, nil
 			}
-		case (c == '{' || c == '}') && l.single():
+		case (c == '{' || c == '}') && l.alone():
 			if len(words) > 0 && c == '}' {
 				return words, nil
 			}
@@ -61,8 +63,8 @@ func (l *lexer) command() ([]word, error) {
 
 func notNewline(r rune) bool { return r != '\n' }
 
-// single tells whether the character at hand stands alone, as braces of blocks do.
-func (l *lexer) single() bool {
+// alone tells whether the character at hand stands alone, as braces of blocks do.
+func (l *lexer) alone() bool {
 	return l.pos+1 == len(l.text) || strings.IndexByte(" \t\r\n;&|#", l.text[l.pos+1]) >= 0
 }
 
@@ -75,7 +77,7 @@ func (l *lexer) word() (word, error) {
 		switch c := l.text[l.pos]; c {
 		case '\'':
 			w.bare = false
-			err = l.single1(&b)
+			err = l.single(&b)
 		case '"':
 			w.bare = false
 			err = l.double(&b)
@@ -102,8 +104,8 @@ func (l *lexer) word() (word, error) {
 	return w, nil
 }
 
-// single1 reads '...', in which nothing is special.
-func (l *lexer) single1(b *strings.Builder) error {
+// single reads '...', in which nothing is special.
+func (l *lexer) single(b *strings.Builder) error {
 	end := strings.IndexByte(l.text[l.pos+1:], '\'')
 	if end < 0 {
 		return fmt.Errorf("%w: a quote at byte %d does not end", errSyntax, l.pos)
@@ -164,14 +166,15 @@ func (l *lexer) variable(b *strings.Builder) error {
 	return nil
 }
 
-// maxWord bounds the bytes of a word once variables are put in: a variable made
-// of itself twice would double with every line.
-const maxWord = 16 << 10
+// maxVariables bounds the bytes that variables grow into, in all: one made of
+// itself twice would double with every line, and a long one may stand in a
+// thousand places. A grub.cfg of ten kernels uses 2 kB.
+const maxVariables = 64 << 10
 
 // put puts in a variable's value and goes on after its name.
 func (l *lexer) put(b *strings.Builder, name string, length int) error {
-	if b.Len()+len(l.vars[name]) > maxWord {
-		return fmt.Errorf("%w: the variable %q grows beyond %d bytes", errSyntax, name, maxWord)
+	if l.spent += len(l.vars[name]); l.spent > maxVariables {
+		return fmt.Errorf("%w: variables grow beyond %d bytes at %q", errSyntax, maxVariables, name)
 	}
 	b.WriteString(l.vars[name])
 	l.pos += length
