@@ -76,7 +76,7 @@ type Terms struct {
 	RequireTime bool
 }
 
-// Judge judges sites, one after the other. Genuine statements of one site count
+// Judge judges sites, one after the other. It is for one goroutine. Genuine statements of one site count
 // for the next ones, too: their signatures say all, not where they came from.
 type Judge struct {
 	store *trust.Store
@@ -87,6 +87,13 @@ type Judge struct {
 // New returns a Judge that begins with what store believes.
 func New(store *trust.Store, terms Terms) *Judge {
 	return &Judge{store: store, first: store.Statement().Version, terms: terms}
+}
+
+// Clone returns a Judge that believes what j does now and goes on by itself. So
+// sites can be looked at in parallel, where a Judge is for one goroutine.
+func (j *Judge) Clone() *Judge {
+	c := *j
+	return &c
 }
 
 // Store returns what the last good statement believes.

@@ -1,10 +1,11 @@
 // Package boot is the agent's order of things: hardware, clock, trust, network,
-// and for each site statements, manifest, choose, obtain, load, hand over.
+// then from all sites at once statements and manifests, and for each manifest,
+// the newest first, choose, obtain, load, hand over.
 //
 // The main call is [Run]. It promises that the machine either hands over to
 // bytes that a verified manifest names, or says on every console in one line
-// why not and goes on trying: the next site, the next network, the next entry,
-// another round after a pause. Each failure line carries a reason code, see
+// why not and goes on trying: the next mirror, the next entry, the next manifest,
+// the next network, another round after a pause. Each failure line carries a reason code, see
 // [Reason]. There is no shell and no question.
 //
 // What of a site is believed is package accept's to say. The floor is the
@@ -72,8 +73,10 @@ type boot struct {
 	limits    Limits
 	clock     *clock.Clock
 	judge     *accept.Judge
-	documents *fetch.Client
-	objects   *fetch.Client
+	documents *fetch.Client  // by which small files are asked for
+	mirrors   *fetch.Mirrors // by which objects are, and what is known of the sites
+	proxy     string         // through which both ask; empty is none
+	origins   origins        // of objects
 
 	told     int64       // the trust statement that the log named last
 	state    state.State // what the machine remembers
@@ -105,7 +108,6 @@ func Run(ctx context.Context, rooms Rooms, medium Medium, limits Limits) error {
 
 // newBoot returns a boot that has not begun.
 func newBoot(rooms Rooms, medium Medium, limits Limits) *boot {
-	unsure := fetch.UnsureClock(medium.Built)
 	b := &boot{
 		Rooms: rooms, medium: medium, limits: limits,
 		clock: clock.New(rooms.Now),
@@ -114,8 +116,7 @@ func newBoot(rooms Rooms, medium Medium, limits Limits) *boot {
 			Floor: medium.Floor, RequireTime: medium.RequireTime,
 		}),
 	}
-	b.documents = fetch.New(limits.Documents, unsure, fetch.OnDate(b.date))
-	b.objects = fetch.New(limits.Objects, unsure)
+	b.connect("")
 	return b
 }
 
@@ -126,9 +127,13 @@ func (b *boot) round(ctx context.Context) bool {
 	defer net.Close()
 	b.recall() // while the cards ask for leases
 	for {
-		if _, _, err := net.Next(ctx); err != nil {
+		_, lease, err := net.Next(ctx)
+		if err != nil {
 			b.fail("network", err)
 			return false
+		}
+		if lease.Proxy != b.proxy {
+			b.connect(lease.Proxy)
 		}
 		started, over := b.sites(ctx, net)
 		if started || over {

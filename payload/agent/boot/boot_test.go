@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -61,12 +62,14 @@ floor: none, nothing was published when this medium was built
 manifest: version 12 of epoch 1, 59 min old, signed by [0-9A-F]{16}, from http://127\.0\.0\.1:\d+/
 manifest: time not verified: expiry of the manifest, 20\d\d-\d\d-\d\d, and of trust statement 1, 20\d\d-\d\d-\d\d
 choose: installer \(MAC 52:54:00:12:34:56, serial ABC\)
-obtain: kernel: 6\.0 kB in \d+\.\d s \(.* .B/s\), sha256 [0-9a-f]{16}
 obtain: initrd 1 of 2: 5 bytes in .*, sha256 [0-9a-f]{16}
 obtain: initrd 2 of 2: 13 bytes in .*, sha256 [0-9a-f]{16}
+obtain: kernel: 6\.0 kB in \d+\.\d s \(.* .?B/s\) from 127\.0\.0\.1:\d+, sha256 [0-9a-f]{16}
 load: 6\.0 kB in \d+\.\d s
 handing over: installer Debian installer
 command line: console=ttyS0 quiet$`)
+	first := slices.IndexFunc(l.lines, func(line string) bool { return strings.HasPrefix(line, "obtain: ") })
+	slices.Sort(l.lines[first : first+3]) // objects come in any order
 	if got := strings.Join(l.lines, "\n"); !want.MatchString(got) {
 		t.Errorf("log:\n%s\nwant it to match:\n%s", got, want)
 	}
@@ -95,8 +98,8 @@ func TestNextSite(t *testing.T) {
 			t.Errorf("no line begins with %q:\n%s", want, strings.Join(l.lines, "\n"))
 		}
 	}
-	if bad.count(manifest.File) != 2 {
-		t.Errorf("the untrusted manifest was fetched %d times, want twice", bad.count(manifest.File))
+	if n := bad.count(manifest.Signature); n != 2 {
+		t.Errorf("the untrusted manifest was fetched %d times, want twice", n)
 	}
 }
 
@@ -218,35 +221,6 @@ func TestNextNetworkForObjects(t *testing.T) {
 	handedOver(t, l, l.run(t))
 	if given != 2 || l.opened != 1 {
 		t.Errorf("%d leases in %d rounds, want 2 in one", given, l.opened)
-	}
-}
-
-// Genuine but stale sites, one without the objects and one without an entry for
-// this machine, do not hide the good one. A mirror of the first is not tried.
-func TestNextSiteAfterStale(t *testing.T) {
-	l := newLab(t)
-	current := l.manifest
-	gone := object.OfBytes([]byte("gone"))
-	l.manifest.Entries = map[string]manifest.Entry{"installer": {Title: "Gone", Linux: &manifest.Linux{Kernel: gone}}}
-	l.site(t, l.files(t))
-	mirror := l.site(t, l.files(t))
-	l.manifest = current
-	l.manifest.Machines = []manifest.Machine{{Match: manifest.Match{Serial: "XYZ"}, Boot: []string{"installer"}}}
-	l.manifest.Default = nil
-	l.site(t, l.files(t))
-	l.manifest = current
-	l.site(t, l.files(t))
-	handedOver(t, l, l.run(t))
-	for _, want := range []string{
-		"installer: [not-found] kernel: object " + gone.SHA256.String(), "choose: [no-entry] ",
-		"manifest: " + mirror.URL + "/: the same manifest as before",
-	} {
-		if len(l.said(want)) != 1 {
-			t.Errorf("not one line begins with %q:\n%s", want, strings.Join(l.lines, "\n"))
-		}
-	}
-	if l.opened != 1 {
-		t.Errorf("that took %d rounds", l.opened)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/network"
+	"github.com/farboot/farboot/payload/fetch/evil"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/settings"
@@ -138,7 +139,7 @@ func newLab(t *testing.T) *lab {
 func quick() Limits {
 	l := DefaultLimits()
 	l.Documents.Attempts, l.Objects.Attempts = 1, 1
-	l.Publication = 10 * time.Millisecond
+	l.Publication, l.Gather = 10*time.Millisecond, 5*time.Second
 	l.Backoff, l.BackoffMax = time.Millisecond, 2*time.Millisecond
 	return l
 }
@@ -165,6 +166,14 @@ func (l *lab) site(t *testing.T, files map[string][]byte) *site {
 	t.Helper()
 	s := newSite(t, files)
 	l.sites = append(l.sites, s.URL+"/")
+	return s
+}
+
+// badSite serves files with faults and adds the site, as site does.
+func (l *lab) badSite(t *testing.T, files map[string][]byte, faults ...evil.Fault) *evil.Server {
+	t.Helper()
+	s := evil.Serve(t, newSite(t, files).Config.Handler, faults...)
+	l.sites = append(l.sites, s.URL)
 	return s
 }
 
@@ -218,10 +227,15 @@ func (l *lab) rooms() Rooms {
 		Available: func() int64 { return l.available },
 		Identity:  func() manifest.Identity { return l.machine },
 		Now:       func() time.Time { return time.Now().Add(l.ahead) },
-		SetClock:  func(t time.Time) error { l.clock = t; return nil },
-		Recall:    l.recall,
-		Remember:  l.save,
-		Places:    func() []string { return l.places },
+		SetClock: func(t time.Time) error {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.clock = t
+			return nil
+		},
+		Recall:   l.recall,
+		Remember: l.save,
+		Places:   func() []string { return l.places },
 		Network: func(context.Context, network.Limits) Network {
 			l.opened++
 			return &wire{lab: l}
@@ -292,6 +306,8 @@ func content(m *handover.Memory) string {
 
 // said returns the lines that begin with prefix.
 func (l *lab) said(prefix string) (lines []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, line := range l.lines {
 		if strings.HasPrefix(line, prefix) {
 			lines = append(lines, line)

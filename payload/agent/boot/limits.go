@@ -13,10 +13,11 @@ import (
 //
 //	network   the next card with a lease; then the end of the round
 //	memory    the medium's own floor
-//	trust     the last good statement
-//	manifest  once more on the same site; the next site; the next network
-//	choose    the end of the round
-//	obtain    the next site that has the object; the next entry
+//	trust     the last good statement of any site
+//	manifest  once more on the same site; the other sites' manifests, the newest
+//	          first; the next network
+//	choose    the next older manifest
+//	obtain    pauses and the next mirrors; the next entry
 //	hand over the next entry; the end of the round
 //
 // At the end of a round the agent waits visibly and starts over with the network.
@@ -38,6 +39,10 @@ type Limits struct {
 	// not fit each other: statements, manifest and signatures are files of their
 	// own, and a publication that is under way has renamed only some.
 	Publication time.Duration
+	// Gather is how long, once a site's manifest is good, the other sites are
+	// waited for, because theirs may be newer. A healthy site on the other side
+	// of the world answers its three or four requests within a second.
+	Gather time.Duration
 	// Objects bounds requests for kernels and initrds. Their total time is
 	// bound by the size and the least rate, since the link may be 64 kbit/s.
 	Objects fetch.Limits
@@ -63,6 +68,7 @@ func DefaultLimits() Limits {
 		Documents:   documents,
 		Manifest:    2 * time.Minute,
 		Publication: time.Second,
+		Gather:      3 * time.Second,
 		Objects:     fetch.DefaultLimits(),
 		News:        5 * time.Second,
 		Flush:       5 * time.Second,

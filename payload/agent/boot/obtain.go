@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"sync"
 	"time"
 
 	"github.com/farboot/farboot/payload/accept"
@@ -76,6 +78,13 @@ func (b *boot) fits(l *manifest.Linux) error {
 	return nil
 }
 
+// want is an object that an entry needs.
+type want struct {
+	what string // for the log: "kernel"
+	ref  object.Ref
+	to   io.WriterAt
+}
+
 // obtain fetches kernel and initrds into sealed memory.
 func (b *boot) obtain(ctx context.Context, l *manifest.Linux) (_ handover.Kernel, err error) {
 	k := handover.Kernel{Cmdline: l.Cmdline}
@@ -87,40 +96,62 @@ func (b *boot) obtain(ctx context.Context, l *manifest.Linux) (_ handover.Kernel
 	if k.Image, err = handover.NewMemory("kernel"); err != nil {
 		return k, err
 	}
-	if err := b.fetch(ctx, "kernel", l.Kernel, k.Image); err != nil {
-		return k, err
-	}
-	if err := k.Image.Seal(); err != nil || len(l.Initrd) == 0 {
-		return k, err
-	}
-	if k.Initrd, err = handover.NewMemory("initrd"); err != nil {
-		return k, err
+	wants, err := reserve(nil, k.Image, l.Kernel, "kernel")
+	if len(l.Initrd) > 0 && err == nil {
+		k.Initrd, err = handover.NewMemory("initrd")
 	}
 	for i, ref := range l.Initrd {
-		what := fmt.Sprintf("initrd %d of %d", i+1, len(l.Initrd))
-		if err := b.fetch(ctx, what, ref, k.Initrd); err != nil {
-			return k, err
+		if err == nil {
+			wants, err = reserve(wants, k.Initrd, ref, fmt.Sprintf("initrd %d of %d", i+1, len(l.Initrd)))
 		}
 	}
-	return k, k.Initrd.Seal()
+	if err == nil {
+		err = b.fetchAll(ctx, wants)
+	}
+	if err == nil {
+		err = k.Image.Seal()
+	}
+	if err == nil && k.Initrd != nil {
+		err = k.Initrd.Seal()
+	}
+	return k, err
 }
 
-// fetch appends one verified object to memory, from whichever site has it.
-func (b *boot) fetch(ctx context.Context, what string, ref object.Ref, to *handover.Memory) error {
-	dst, err := to.Append(ref.Size)
-	if err != nil {
-		return err
+// reserve makes room for an object in memory and adds it to what is wanted.
+func reserve(wants []want, in *handover.Memory, ref object.Ref, what string) ([]want, error) {
+	to, err := in.Append(ref.Size)
+	return append(wants, want{what: what, ref: ref, to: to}), err
+}
+
+// fetchAll fetches objects, some at a time, and ends with the first that cannot
+// be had.
+func (b *boot) fetchAll(ctx context.Context, wants []want) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	slots := make(chan struct{}, b.limits.Objects.Parallel)
+	var group sync.WaitGroup
+	for _, w := range wants {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			if err := b.fetch(ctx, w); err != nil {
+				cancel(err)
+			}
+		})
 	}
-	var urls []string
-	for _, site := range b.medium.Site {
-		urls = append(urls, join(site, ref.Path()))
-	}
+	group.Wait()
+	return context.Cause(ctx)
+}
+
+// fetch fetches one object from whichever mirrors do best.
+func (b *boot) fetch(ctx context.Context, w want) error {
 	started := time.Now()
-	if err := b.objects.Object(ctx, urls, ref, dst, b.progress(what, ref.Size)); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+	if err := b.mirrors.Object(ctx, w.ref, w.to, b.progress(w.what, w.ref.Size)); err != nil {
+		return fmt.Errorf("%s: %w", w.what, err)
 	}
 	took := time.Since(started)
-	b.Log("obtain: %s: %s in %.1f s (%s), sha256 %.16s", what, size(ref.Size), took.Seconds(), rate(ref.Size, took), ref.SHA256)
+	b.Log("obtain: %s: %s in %.1f s (%s)%s, sha256 %.16s",
+		w.what, size(w.ref.Size), took.Seconds(), rate(w.ref.Size, took), b.origins.of(w.ref), w.ref.SHA256)
 	return nil
 }
 
