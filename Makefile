@@ -29,10 +29,10 @@ bin/farboot-agent: $(SOURCES)
 keys/trust/1.json: | bin/farboot
 	bin/farboot keys init --product demo
 
-out/netboot.iso: bin/farboot bin/farboot-agent recipes/netboot.yaml $(wildcard recipes/netboot.lock) keys/trust/1.json
+out/netboot.iso: bin/farboot bin/farboot-agent recipes/netboot.yaml $(wildcard recipes/netboot.lock) keys/trust/1.json $(wildcard keys/trust/*.json)
 	bin/farboot build recipes/netboot.yaml
 
-out/site/manifest.json: bin/farboot recipes/demo-site.yaml $(wildcard recipes/demo-site.lock) keys/trust/1.json
+out/site/manifest.json: bin/farboot recipes/demo-site.yaml $(wildcard recipes/demo-site.lock) keys/trust/1.json $(wildcard keys/trust/*.json)
 	bin/farboot publish recipes/demo-site.yaml
 
 .PHONY: boot
