@@ -151,6 +151,15 @@ func (m *Manifest) validateBoot(names []string, l Limits) error {
 	return nil
 }
 
+// Validate tells what is wrong with an entry that stands outside of a manifest;
+// the error wraps [ErrMalformed]. One of an unknown kind passes if its title does.
+func (e Entry) Validate() error {
+	if err := e.validate(DefaultLimits()); err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return nil
+}
+
 func (e Entry) validate(l Limits) error {
 	if err := CheckTitle(e.Title); err != nil {
 		return err

@@ -1,10 +1,12 @@
-// Package settings is what a medium tells its agent: which sites to ask, what
-// it is itself, when it was built, and what it does not accept any more. The
+// Package settings is what a medium tells its agent: which sites to ask and over
+// which networks, what it is itself, when it was built, what it does not accept
+// any more, whom to report to, and what to start where no site can be had. The
 // builder writes it into the initramfs layer "keys and settings", the agent
 // reads it once at start, and "farboot verify" reads the copy that lies on the
 // medium for people.
 //
-// The main calls are [Encode] and [Decode]. The file lies on the medium, which
+// The main calls are [Encode] and [Decode]; [CheckReport], [CheckSyslog] and
+// [CheckProxy] are for recipes as well. The file lies on the medium, which
 // is trusted as a whole; decoding is strict all the same, so that an agent of
 // another version says what it does not know instead of guessing.
 //
@@ -12,11 +14,14 @@
 package settings
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/netconf"
 	"github.com/farboot/farboot/payload/state"
 	"github.com/farboot/farboot/payload/strictjson"
 )
@@ -27,10 +32,22 @@ const (
 	// TrustDir holds the trust statement that the medium carries, as
 	// statement.json and statement.json.sig.
 	TrustDir = "/etc/farboot/trust"
+	// ObjectDir holds the objects of [Settings.Fallback], each in a file named by
+	// its SHA-256. They lie in memory from the start. What a site's manifest
+	// names may be taken from there as well, once its hash has been checked.
+	ObjectDir = "/farboot/objects"
+	// ReportSite among [Settings.Report] stands for the site that answered.
+	ReportSite = "site"
 	// Format is the only layout version that this package reads and writes.
 	Format = 1
-	// MaxSize bounds the file, in bytes. A real one has about 500.
+	// MaxSize bounds the file, in bytes. A real one has about 500, one with all
+	// that is allowed below about 50,000.
 	MaxSize = 64 << 10
+	// MaxReport bounds the places that a report goes to: each may cost its
+	// deadline at the end of a boot.
+	MaxReport = 4
+	// MaxFallback bounds the entries on the medium, tried one after the other.
+	MaxFallback = 8
 )
 
 // Settings is the content of the file at [Path].
@@ -52,19 +69,32 @@ type Settings struct {
 	RequireTime bool `json:"require_time,omitzero"`
 	// TrustRTC takes the firmware's clock for a time that can be trusted.
 	TrustRTC bool `json:"trust_rtc,omitzero"`
+	// Networks are the ways to reach a site; none is every card with DHCP and
+	// what routers announce.
+	Networks []netconf.Network `json:"networks,omitzero"`
+	// Proxy is for the networks that name none, "http://proxy.example:3128".
+	Proxy string `json:"proxy,omitzero"`
+	// Report lists where reports are posted to: URLs, and [ReportSite].
+	Report []string `json:"report,omitzero"`
+	// Syslog is where the log goes as it is written, "udp://log.example:514".
+	Syslog string `json:"syslog,omitzero"`
+	// Fallback lists what is started, in order, where no site has anything that
+	// starts. Its objects lie in [ObjectDir].
+	Fallback []manifest.Entry `json:"fallback,omitzero"`
 }
 
-// Encode returns the file's bytes. It refuses a floor that [Decode] would.
+// Encode returns the file's bytes. It refuses what [Decode] would.
 func Encode(s Settings) ([]byte, error) {
 	s.Format = Format
-	if err := s.Floor.Check(); err != nil {
-		return nil, fmt.Errorf("settings: %w", err)
-	}
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	data = append(data, '\n')
+	if _, err := Decode(data); err != nil {
 		return nil, err
 	}
-	return append(data, '\n'), nil
+	return data, nil
 }
 
 // Decode reads the file's bytes.
@@ -73,14 +103,42 @@ func Decode(data []byte) (Settings, error) {
 	if err := strictjson.Decode(data, MaxSize, &s); err != nil {
 		return Settings{}, fmt.Errorf("settings: %w", err)
 	}
-	if s.Format != Format {
-		return Settings{}, fmt.Errorf("settings: format %d, this agent reads format %d", s.Format, Format)
-	}
-	if len(s.Site) == 0 {
-		return Settings{}, errors.New("settings: no site is named")
-	}
-	if err := s.Floor.Check(); err != nil {
+	if err := s.check(); err != nil {
 		return Settings{}, fmt.Errorf("settings: %w", err)
 	}
 	return s, nil
+}
+
+// check tells what is wrong with s.
+func (s Settings) check() error {
+	switch {
+	case s.Format != Format:
+		return fmt.Errorf("format %d, this agent reads format %d", s.Format, Format)
+	case len(s.Site) == 0:
+		return errors.New("no site is named")
+	case len(s.Report) > MaxReport:
+		return fmt.Errorf("%d places to report to, at most %d", len(s.Report), MaxReport)
+	case len(s.Fallback) > MaxFallback:
+		return fmt.Errorf("%d fallback entries, at most %d", len(s.Fallback), MaxFallback)
+	}
+	for i, where := range s.Report {
+		if err := CheckReport(where); err != nil {
+			return fmt.Errorf("report %d: %w", i+1, err)
+		}
+	}
+	for i, e := range s.Fallback {
+		if err := checkFallback(e); err != nil {
+			return fmt.Errorf("fallback %d: %w", i+1, err)
+		}
+	}
+	return cmp.Or(s.Floor.Check(), netconf.Check(s.Networks), CheckProxy(s.Proxy), CheckSyslog(s.Syslog))
+}
+
+// checkFallback tells what is wrong with an entry on the medium. Agent and entry
+// were made together, so that none is of a kind that the agent does not know.
+func checkFallback(e manifest.Entry) error {
+	if e.Unknown != "" {
+		return fmt.Errorf("of the unknown kind %q", e.Unknown)
+	}
+	return e.Validate()
 }
