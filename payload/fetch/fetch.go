@@ -13,8 +13,8 @@
 //
 // Servers are not trusted, and neither are proxies and TLS: a document is only as
 // good as the signature that the caller checks. The package sends GET over
-// HTTP/1.1, CONNECT to a proxy, and nothing else: no credentials but the proxy's,
-// no cookies, no compression, no cache.
+// HTTP/1.1, CONNECT to a proxy, POST where [Client.Post] is called, and nothing
+// else: no credentials but the proxy's, no cookies, no compression, no cache.
 package fetch
 
 import (
