@@ -122,4 +122,3 @@ func (m missing) Unwrap() error { return m.error }
 
 // join returns the URL of a site's file.
 func join(site, name string) string { return strings.TrimSuffix(site, "/") + "/" + name }
-
