@@ -2,6 +2,7 @@ package handover
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -132,6 +133,23 @@ func TestBootNextRefuses(t *testing.T) {
 				t.Error("BootNext was written")
 			}
 		})
+	}
+}
+
+// TestOptionsOfOVMF: boot options as a firmware wrote them, with two disks and a
+// network card on virtio.
+func TestOptionsOfOVMF(t *testing.T) {
+	for text, want := range map[string]bool{
+		"090100002c0055006900410070007000000004071400c9bdb87cebf8344faaea3ee4af6516a10406140021aa2c4614760345836e8ab6f46623317fff0400":                                                                                                                                                                                                                                 false, // UiApp
+		"010000001600550045004600490020004e006f006e002d0042006c006f0063006b00200042006f006f007400200044006500760069006300650020003200000002010c00d041030a000000000101060000037fff04004eac0881119f594d850ee21a522c59b2":                                                                                                                                                 true,  // UEFI Non-Block Boot Device 2
+		"010000003b005500450046004900200050005800450076003400200028004d00410043003a003500320035003400300030003100320033003400350036002900000002010c00d041030a00000000010106000002030b25005254001234560000000000000000000000000000000000000000000000000000017fff04004eac0881119f594d850ee21a522c59b2":                                                                   false, // UEFI PXEv4 (MAC:525400123456)
+		"010000005a0055004500460049002000480054005400500076003400200028004d00410043003a003500320035003400300030003100320033003400350036002900000002010c00d041030a00000000010106000002030b2500525400123456000000000000000000000000000000000000000000000000000001030c1b000000000000000000000000000000000000000000000000031804007fff04004eac0881119f594d850ee21a522c59b2": false, // UEFI HTTPv4 (MAC:525400123456)
+		"010000002c00450046004900200049006e007400650072006e0061006c0020005300680065006c006c00000004071400c9bdb87cebf8344faaea3ee4af6516a10406140083a5047c3e9e1c4fad65e05268d0b4d17fff0400":                                                                                                                                                                             false, // EFI Internal Shell
+	} {
+		data, err := hex.DecodeString(text)
+		if title, ok := leadsAway(data); err != nil || ok != want {
+			t.Errorf("%q leads away: %t (%v)", title, ok, err)
+		}
 	}
 }
 
