@@ -210,9 +210,20 @@ func (l *Loader) finit(file string) error {
 		return err
 	}
 	defer f.Close()
-	err = unix.FinitModule(int(f.Fd()), "", 0)
+	err = unix.FinitModule(int(f.Fd()), parameters(file), 0)
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}
 	return err
+}
+
+// parameters returns what a module is told. The core of the watchdogs stops most
+// timers when the kernel restarts, and kexec is a restart to it
+// (stop_on_reboot in drivers/watchdog/watchdog_core.c, which only the moment of
+// loading can set); a timer that outlives the jump is why the agent arms one.
+func parameters(file string) string {
+	if path.Base(file) == "watchdog.ko" {
+		return "stop_on_reboot=0"
+	}
+	return ""
 }
