@@ -53,6 +53,9 @@ func (f Floor) Raise(g Floor) Floor {
 	return f
 }
 
+// manifest returns which manifest f names.
+func (f Floor) manifest() Floor { return Floor{Epoch: f.Epoch, Version: f.Version, SHA256: f.SHA256} }
+
 // Equal tells whether both are the same floor.
 func (f Floor) Equal(g Floor) bool {
 	same := f.Issued.Equal(g.Issued)

@@ -12,6 +12,7 @@
 package state
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,8 +32,10 @@ const (
 	// manifests have none that are longer.
 	maxName = 64
 	// maxTries bounds the entries that are counted. With names of 64 bytes
-	// they take 1.1 KiB.
+	// they take 2.1 KiB.
 	maxTries = 16
+	// maxBound bounds [Try.Bound], in seconds: a day.
+	maxBound = 24 * 60 * 60
 )
 
 var (
@@ -51,10 +54,20 @@ type State struct {
 	Product string `json:"product"`
 	Channel string `json:"channel"`
 	Floor   Floor  `json:"floor,omitzero"`
-	// Tries counts, by the name of an entry, the starts that nobody has called
-	// a success: at most 16 entries. Nothing counts yet. The field is here so
-	// that no older medium takes a newer one's state for garbage.
-	Tries map[string]uint8 `json:"tries,omitzero"`
+	// Tries are entries of the manifest that Floor names, those that came back
+	// too soon: at most 16.
+	Tries map[string]Try `json:"tries,omitzero"`
+}
+
+// Try is what became of an entry that is watched.
+type Try struct {
+	// Failures counts the starts in a row that came back too soon.
+	Failures uint8 `json:"failures,omitzero"`
+	// Started is when it was started last, in seconds since 1970 by the firmware's
+	// clock, right or wrong; 0 where it is known what became of that.
+	Started int64 `json:"started,omitzero"`
+	// Bound is how soon after Started is too soon, in seconds.
+	Bound int64 `json:"bound,omitzero"`
 }
 
 // Of tells whether s is the state of that product's channel.
@@ -63,17 +76,23 @@ func (s State) Of(product, channel string) bool {
 }
 
 // Raise returns s raised to t, of the same product and channel: the higher
-// floor, and for each entry the higher count.
+// floor with its tries, and of equal manifests for each entry the try with more
+// failures or, of as many, the later one.
 func (s State) Raise(t State) State {
+	mine, its := s.Floor.manifest(), t.Floor.manifest()
 	s.Floor = s.Floor.Raise(t.Floor)
-	if len(t.Tries) == 0 {
-		return s
+	switch {
+	case mine != its && s.Floor.manifest() == its:
+		s.Tries = maps.Clone(t.Tries)
+	case mine == its && len(t.Tries) > 0:
+		tries := maps.Clone(t.Tries)
+		for name, mine := range s.Tries {
+			if its := tries[name]; cmp.Or(cmp.Compare(mine.Failures, its.Failures), cmp.Compare(mine.Started, its.Started)) > 0 {
+				tries[name] = mine
+			}
+		}
+		s.Tries = tries
 	}
-	tries := maps.Clone(t.Tries)
-	for name, n := range s.Tries {
-		tries[name] = max(tries[name], n)
-	}
-	s.Tries = tries
 	return s
 }
 
@@ -92,9 +111,12 @@ func (s State) check() error {
 	if len(s.Tries) > maxTries {
 		return fmt.Errorf("tries of %d entries, at most %d are counted", len(s.Tries), maxTries)
 	}
-	for name := range s.Tries {
+	for name, try := range s.Tries {
 		if name == "" || len(name) > maxName {
 			return fmt.Errorf("tries of %.70q: want 1 to %d bytes", name, maxName)
+		}
+		if try.Started < 0 || try.Bound < 0 || try.Bound > maxBound {
+			return fmt.Errorf("tries of %.70q: started %d, bound %d s", name, try.Started, try.Bound)
 		}
 	}
 	return s.Floor.Check()

@@ -25,7 +25,7 @@ func sample(version int64) State {
 	return State{
 		Format: Format, Product: "demo", Channel: "stable",
 		Floor: Floor{Statement: 2, Epoch: 1, Version: version, SHA256: hash("manifest"), Issued: day(1)},
-		Tries: map[string]uint8{"installer": 2},
+		Tries: map[string]Try{"installer": {Failures: 2, Started: 1_800_000_000, Bound: 180}},
 	}
 }
 
@@ -61,8 +61,10 @@ func TestRefusals(t *testing.T) {
 		"2000 to 2199":     func(s *State) { s.Floor.Issued = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC) },
 		"issued 1999":      func(s *State) { s.Floor.Issued = time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC) },
 		"tries of 17":      func(s *State) { s.Tries = tries(17) },
-		"want lower-case":  func(s *State) { s.Tries = map[string]uint8{"A": 1} },
-		"tries of \"xxxxx": func(s *State) { s.Tries = map[string]uint8{strings.Repeat("x", 65): 1} },
+		"want lower-case":  func(s *State) { s.Tries = map[string]Try{"A": {}} },
+		"tries of \"xxxxx": func(s *State) { s.Tries = map[string]Try{strings.Repeat("x", 65): {}} },
+		"started -1":       func(s *State) { s.Tries = map[string]Try{"x": {Started: -1}} },
+		"bound 86401 s":    func(s *State) { s.Tries = map[string]Try{"x": {Bound: maxBound + 1}} },
 	} {
 		s := sample(1)
 		spoil(&s)
@@ -73,7 +75,7 @@ func TestRefusals(t *testing.T) {
 	for text, phrase := range map[string]string{
 		`{"format":2,"product":"demo","channel":"stable"}`:                                "format 2",
 		`{"format":1,"product":"demo","channel":"stable","x":1}`:                          "unknown field",
-		`{"format":1,"product":"demo","channel":"stable","tries":{"x":256}}`:              "tries",
+		`{"format":1,"product":"demo","channel":"stable","tries":{"x":{"failures":256}}}`: "tries",
 		`{"format":1,"product":"demo","channel":"stable"}` + strings.Repeat(" ", MaxSize): "bytes, at most",
 	} {
 		if _, err := Decode([]byte(text)); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), phrase) {
@@ -83,10 +85,10 @@ func TestRefusals(t *testing.T) {
 }
 
 // tries counts n entries with names as long as they may be.
-func tries(n int) map[string]uint8 {
-	m := map[string]uint8{}
+func tries(n int) map[string]Try {
+	m := map[string]Try{}
 	for i := range n {
-		m[strings.Repeat("x", maxName-2)+string([]byte{'a' + byte(i)})+"x"] = 255
+		m[strings.Repeat("x", maxName-2)+string([]byte{'a' + byte(i)})+"x"] = Try{Failures: 255, Started: math.MaxInt64, Bound: maxBound}
 	}
 	return m
 }
@@ -146,14 +148,21 @@ func TestFloorRaise(t *testing.T) {
 
 func TestStateRaise(t *testing.T) {
 	a, b := sample(3), sample(2)
-	a.Tries = map[string]uint8{"x": 1, "y": 5}
-	b.Tries = map[string]uint8{"x": 4, "z": 1}
+	a.Tries = map[string]Try{"x": {Failures: 1}, "y": {Failures: 5}}
+	b.Tries = map[string]Try{"x": {Failures: 4}, "z": {Failures: 1}}
+	for name, got := range map[string]State{"up": b.Raise(a), "down": a.Raise(b)} {
+		if diff := cmp.Diff(a, got); diff != "" {
+			t.Errorf("%s: tries of another manifest count (-want +got)\n%s", name, diff)
+		}
+	}
+	b.Floor = a.Floor
+	b.Tries["y"] = Try{Failures: 5, Started: 7}
 	want := sample(3)
-	want.Tries = map[string]uint8{"x": 4, "y": 5, "z": 1}
+	want.Tries = map[string]Try{"x": {Failures: 4}, "y": {Failures: 5, Started: 7}, "z": {Failures: 1}}
 	if diff := cmp.Diff(want, a.Raise(b)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if len(a.Tries) != 2 || len(b.Tries) != 2 {
+	if len(a.Tries) != 2 || len(b.Tries) != 3 {
 		t.Error("Raise changed what it was given")
 	}
 }
