@@ -2,9 +2,11 @@ package recipe
 
 import (
 	"bytes"
+	"encoding"
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"reflect"
 	"strconv"
 	"strings"
@@ -86,6 +88,9 @@ func (d *decoder) value(n *yaml.Node, field string, v reflect.Value) error {
 		return d.fail(n, field, "remove the tag", "explicit tag %q", n.Tag)
 	case n.Tag == "!!null":
 		return d.fail(n, field, "remove the key, or give it a value; {} stands for \"all defaults\"", "no value")
+	}
+	if text, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		return d.parsed(n, field, text)
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -183,6 +188,23 @@ func (d *decoder) text(n *yaml.Node, field string, v reflect.Value) error {
 		}
 	}
 	v.SetString(n.Value)
+	return nil
+}
+
+// parsed decodes a scalar that reads itself: an address. Its own error names a
+// function of Go and is not for people.
+func (d *decoder) parsed(n *yaml.Node, field string, to encoding.TextUnmarshaler) error {
+	var s string
+	if err := d.text(n, field, reflect.ValueOf(&s).Elem()); err != nil {
+		return err
+	}
+	if s == "" || to.UnmarshalText([]byte(s)) != nil {
+		hint := `an address is written "192.0.2.53" or "2001:db8::53"`
+		if _, prefix := to.(*netip.Prefix); prefix {
+			hint = `with the length of its subnet's prefix: "192.0.2.7/24" or "2001:db8::7/64"`
+		}
+		return d.fail(n, field, hint, "%q is not an address", s)
+	}
 	return nil
 }
 

@@ -19,7 +19,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -100,30 +99,15 @@ func (r *Recipe) Inputs() []Input {
 		for _, e := range r.Medium.Menu {
 			in = append(in, e.Linux.inputs()...)
 		}
+		for _, e := range r.Medium.Fallback {
+			in = append(in, e.inputs()...)
+		}
 		return in
 	}
 	for _, name := range r.Site.EntryNames() {
-		in = append(in, r.Site.Entries[name].Linux.inputs()...)
+		in = append(in, r.Site.Entries[name].inputs()...)
 	}
 	return in
-}
-
-// EntryNames returns the names of the site's entries, sorted.
-func (s *Site) EntryNames() []string {
-	names := make([]string, 0, len(s.Entries))
-	for name := range s.Entries {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// inputs lists the entry's kernel and initrds; nil has none.
-func (e *LinuxEntry) inputs() []Input {
-	if e == nil {
-		return nil
-	}
-	return append([]Input{e.Kernel}, e.Initrd...)
 }
 
 // Name identifies the bytes that the input comes from, as the lock does:

@@ -96,10 +96,7 @@ func TestSite(t *testing.T) {
 // TestRefusals holds one mistake a row: threats 1 to 4 of THREATS.md. Each is
 // made by one replacement in a recipe that is otherwise right.
 func TestRefusals(t *testing.T) {
-	for _, test := range []struct {
-		name, base, old, new string
-		want, hint           string
-	}{
+	for _, m := range []mistake{
 		{"typo", medium, "trust: keys", "turst: keys", `x.yaml:5: turst: unknown key`, `did you mean "trust"?`},
 		{"typo below", medium, "deb: linux", "dep: linux", `x.yaml:4: kernel.dep: unknown key`, `did you mean "deb"?`},
 		{"typo in a list", medium, "title: Memory", "titel: Memory", `x.yaml:9: menu[1].titel: unknown key`, `did you mean "title"?`},
@@ -154,23 +151,32 @@ func TestRefusals(t *testing.T) {
 			`machines[1].match: has the same document as machines[0]`, `the first of uuid, serial and mac`},
 		{"open quote in a command line", site, "priority=low", `pri"ority`, `a double quote is not closed`, ``},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			text := strings.Replace(test.base, test.old, test.new, 1)
-			if text == test.base {
-				t.Fatal("the replacement changes nothing")
-			}
-			_, err := recipe.Parse("x.yaml", []byte(text))
-			var e *recipe.Error
-			if !errors.As(err, &e) {
-				t.Fatalf("Parse = %v; want a *recipe.Error", err)
-			}
-			if !strings.Contains(e.Error(), test.want) || !strings.Contains(e.Hint, test.hint) {
-				t.Errorf("error %q, hint %q;\nwant %q, %q", e, e.Hint, test.want, test.hint)
-			}
-			if strings.Contains(e.Error()+e.Hint, "hunter2") {
-				t.Errorf("the error prints a password: %v", e)
-			}
-		})
+		t.Run(m.name, m.refused)
+	}
+}
+
+// mistake is one replacement in a recipe that is otherwise right.
+type mistake struct {
+	name, base, old, new string
+	want, hint           string
+}
+
+// refused is a test that the mistake is found, and named as wanted.
+func (m mistake) refused(t *testing.T) {
+	text := strings.Replace(m.base, m.old, m.new, 1)
+	if text == m.base {
+		t.Fatal("the replacement changes nothing")
+	}
+	_, err := recipe.Parse("x.yaml", []byte(text))
+	var e *recipe.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("Parse = %v; want a *recipe.Error", err)
+	}
+	if !strings.Contains(e.Error(), m.want) || !strings.Contains(e.Hint, m.hint) {
+		t.Errorf("error %q, hint %q;\nwant %q, %q", e, e.Hint, m.want, m.hint)
+	}
+	if strings.Contains(e.Error()+e.Hint, "hunter2") {
+		t.Errorf("the error prints a password: %v", e)
 	}
 }
 
@@ -222,6 +228,8 @@ func TestSchemaIsCurrent(t *testing.T) {
 func FuzzRecipe(f *testing.F) {
 	f.Add([]byte(medium))
 	f.Add([]byte(site))
+	f.Add([]byte(mediumWithAll))
+	f.Add([]byte(siteWithAll))
 	f.Add([]byte("kind: site\nentries: {a: {title: x}}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r, err := recipe.Parse("x.yaml", text)

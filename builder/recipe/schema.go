@@ -2,6 +2,7 @@ package recipe
 
 import (
 	_ "embed"
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"go/ast"
@@ -30,6 +31,7 @@ func Schema() ([]byte, error) {
 		Anonymous:      true,
 		CommentMap:     comments,
 		ExpandedStruct: true,
+		Mapper:         textual,
 	}
 	medium := reflector.ReflectFromType(reflect.TypeFor[Medium]())
 	site := reflector.ReflectFromType(reflect.TypeFor[Site]())
@@ -52,6 +54,14 @@ func Schema() ([]byte, error) {
 		return nil, fmt.Errorf("schema: %w", err)
 	}
 	return append(data, '\n'), nil
+}
+
+// textual says that what reads itself from text, an address, is text.
+func textual(t reflect.Type) *jsonschema.Schema {
+	if reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+		return &jsonschema.Schema{Type: "string"}
+	}
+	return nil
 }
 
 // constKind ties a schema to one value of "kind".

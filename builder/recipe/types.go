@@ -1,5 +1,7 @@
 package recipe
 
+import "github.com/farboot/farboot/payload/netconf"
+
 // Kinds of recipe, as the recipe's first key names them.
 const (
 	KindMedium = "medium"
@@ -49,6 +51,22 @@ type Medium struct {
 	// TrustRTC takes the firmware's clock for a time that can be trusted, and so
 	// lets it end the life of a manifest. Default false.
 	TrustRTC bool `yaml:"trust_rtc" json:"trust_rtc,omitzero"`
+	// Networks lists the ways to reach a site, tried at the same time: card, bond,
+	// vlan, mtu, ipv4, ipv6, addresses, gateways, dns, proxy. Default is every
+	// wired card with DHCP and IPv6 as routers announce it.
+	Networks []netconf.Network `yaml:"networks" json:"networks,omitzero"`
+	// Proxy is the HTTP proxy of networks that name none, "http://HOST:PORT".
+	Proxy string `yaml:"proxy" json:"proxy,omitzero"`
+	// Report lists where the agent posts a report of each boot: URLs, or "site"
+	// for the site that it boots from. Default none.
+	Report []string `yaml:"report" json:"report,omitzero"`
+	// Syslog is where the agent's log goes while it works, "udp://HOST:514" or
+	// "tcp://HOST:514". Default nowhere.
+	Syslog string `yaml:"syslog" json:"syslog,omitzero"`
+	// Fallback lists what is started, in order, where no site has anything that
+	// starts. Kernels and initrds lie on the medium, and in the memory of every
+	// machine from the start.
+	Fallback []Entry `yaml:"fallback" json:"fallback,omitzero"`
 	// Console lists kernel consoles, the main one last. Default tty0 and
 	// "ttyS0,115200".
 	Console []string `yaml:"console" json:"console,omitzero"`
@@ -86,12 +104,38 @@ type AgentEntry struct {
 }
 
 // LinuxEntry is a Linux kernel (or something that looks like one, as
-// memtest86+ does) with its initrds. In a medium's menu GRUB starts it, in a
-// site's entries the agent does.
+// memtest86+ does) with its initrds. In a medium's menu GRUB starts it.
 type LinuxEntry struct {
 	Kernel  Input   `yaml:"kernel" json:"kernel"`
 	Initrd  []Input `yaml:"initrd" json:"initrd,omitzero"`
 	Cmdline string  `yaml:"cmdline" json:"cmdline,omitzero"`
+}
+
+// KexecEntry is a LinuxEntry that the agent starts.
+type KexecEntry struct {
+	LinuxEntry `yaml:",inline"`
+	// Network appends the network that the agent has, as BOOTIF= and ip=, to the
+	// command line.
+	Network bool `yaml:"network" json:"network,omitzero"`
+	// Watchdog arms the machine's hardware watchdog with so many seconds, 30 to
+	// 3600, and leaves it running: a system that does not take it over in time is
+	// reset, and comes back to the medium. Default none.
+	Watchdog int `yaml:"watchdog" json:"watchdog,omitzero"`
+}
+
+// LocalEntry starts what is installed on the machine's disks.
+type LocalEntry struct {
+	// Firmware restarts into the firmware's next boot device, and looks at no
+	// disk.
+	Firmware bool `yaml:"firmware" json:"firmware,omitzero"`
+	// Disk is the serial number or wwid of the only disk to look at.
+	Disk string `yaml:"disk" json:"disk,omitzero"`
+}
+
+// PowerEntry restarts the machine or switches it off.
+type PowerEntry struct {
+	// Action is "reboot" or "off".
+	Action string `yaml:"action" json:"action"`
 }
 
 // Site is a recipe of kind "site": what is served.
@@ -110,6 +154,9 @@ type Site struct {
 	ValidDays *int             `yaml:"valid_days" json:"valid_days,omitzero"`
 	Entries   map[string]Entry `yaml:"entries" json:"entries"`
 	Machines  []Machine        `yaml:"machines" json:"machines,omitzero"`
+	// Groups, by name, are machines that boot the same. They come after the
+	// Machines, in the order of their names.
+	Groups map[string]Group `yaml:"groups" json:"groups,omitzero"`
 	// Documents publishes one signed document for each machine, for fleets that
 	// do not fit into one manifest. Default false.
 	Documents bool `yaml:"documents" json:"documents,omitzero"`
@@ -120,12 +167,20 @@ type Site struct {
 // Entry is one thing that a machine can boot. Exactly one kind is set.
 type Entry struct {
 	Title string      `yaml:"title" json:"title"`
-	Linux *LinuxEntry `yaml:"linux" json:"linux,omitzero"`
+	Linux *KexecEntry `yaml:"linux" json:"linux,omitzero"`
+	Local *LocalEntry `yaml:"local" json:"local,omitzero"`
+	Power *PowerEntry `yaml:"power" json:"power,omitzero"`
 }
 
 // Machine says which entries a machine boots, in order.
 type Machine struct {
 	Match Match    `yaml:"match" json:"match"`
+	Boot  []string `yaml:"boot" json:"boot"`
+}
+
+// Group says which entries several machines boot, in order.
+type Group struct {
+	Match []Match  `yaml:"match" json:"match"`
 	Boot  []string `yaml:"boot" json:"boot"`
 }
 

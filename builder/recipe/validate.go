@@ -13,6 +13,7 @@ import (
 
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/settings"
 )
 
 // Shapes of what a recipe may name. All are anchored and ASCII.
@@ -62,11 +63,23 @@ func (v *validator) fail(field, hint, format string, args ...any) {
 	v.first = &Error{Path: v.path, Line: v.lines[at], Field: field, Msg: fmt.Sprintf(format, args...), Hint: hint}
 }
 
+// hinted records err, if there is one, as a mistake in a field, with a hint.
+func (v *validator) hinted(field, hint string, err error) {
+	if err != nil {
+		v.fail(field, hint, "%v", err)
+	}
+}
+
+// atMost records a list with too much in it.
+func (v *validator) atMost(field string, have, most int) {
+	if have > most {
+		v.fail(field, "", "%d items, at most %d", have, most)
+	}
+}
+
 // try records err, if there is one, as a mistake in a field.
 func (v *validator) try(field string, err error) {
-	if err != nil {
-		v.fail(field, "", "%v", err)
-	}
+	v.hinted(field, "", err)
 }
 
 // medium validates a recipe of kind "medium".
@@ -93,6 +106,17 @@ func (v *validator) medium(m *Medium) {
 	v.each("console", m.Console, consoleName, `want a console of the kernel, "tty0" or "ttyS0,115200"`)
 	v.number("timeout", &m.Timeout, 3, 0, maxTimeout)
 	v.menu(m.Menu)
+	v.networks(m.Networks)
+	v.hinted("proxy", `"http://proxy.example:3128"; who may use it is not said on a medium`, settings.CheckProxy(m.Proxy))
+	v.hinted("syslog", `"udp://log.example:514"`, settings.CheckSyslog(m.Syslog))
+	for i, where := range m.Report {
+		v.hinted(fmt.Sprintf("report[%d]", i), `"site" is the site itself, which "farboot serve" is made for`, settings.CheckReport(where))
+	}
+	v.atMost("report", len(m.Report), settings.MaxReport)
+	for i, e := range m.Fallback {
+		v.entry(fmt.Sprintf("fallback[%d]", i), e)
+	}
+	v.atMost("fallback", len(m.Fallback), settings.MaxFallback)
 }
 
 // kernel validates the agent's kernel.
@@ -126,91 +150,6 @@ func (v *validator) menu(menu []MenuEntry) {
 	if agents == 0 {
 		v.fail("menu", `add "- {title: Ask the site, agent: {}}"`, "no entry starts the agent")
 	}
-}
-
-// site validates a recipe of kind "site".
-func (v *validator) site(s *Site) {
-	orDefault(&s.Name, "site")
-	orDefault(&s.Channel, "stable")
-	orDefault(&s.Trust, "keys")
-	v.try("name", manifest.CheckName(s.Name))
-	v.try("channel", manifest.CheckName(s.Channel))
-	if s.Product != "" {
-		v.try("product", manifest.CheckName(s.Product))
-	}
-	v.apt(&s.Apt)
-	v.pathText("trust", s.Trust)
-	v.number("valid_days", &s.ValidDays, 30, 1, maxValidDays)
-	if len(s.Entries) == 0 {
-		v.fail("entries", "", "a site needs at least one entry")
-	}
-	for _, name := range s.EntryNames() {
-		at, e := "entries."+name, s.Entries[name]
-		v.try(at, manifest.CheckName(name))
-		v.try(at+".title", manifest.CheckTitle(e.Title))
-		if e.Linux == nil {
-			v.fail(at, `add "linux:" with a kernel`, "the entry does nothing")
-			return
-		}
-		v.linux(at+".linux", e.Linux)
-	}
-	for i := range s.Machines {
-		v.machine(fmt.Sprintf("machines[%d]", i), &s.Machines[i], s)
-	}
-	if s.Documents {
-		v.documents(s.Machines)
-	}
-	v.boot("default", s.Default, s)
-	if len(s.Machines) == 0 && len(s.Default) == 0 {
-		v.fail("default", `add "default: [ENTRY]"`, "no machine would boot anything")
-	}
-}
-
-// machine validates one machine; its match is brought to lower case first, as
-// vendors print MACs and UUIDs either way.
-func (v *validator) machine(at string, m *Machine, s *Site) {
-	m.Match.MAC = strings.ToLower(strings.ReplaceAll(m.Match.MAC, "-", ":"))
-	m.Match.UUID = strings.ToLower(m.Match.UUID)
-	v.try(at+".match", manifest.CheckMatch(manifest.Match(m.Match)))
-	if len(m.Boot) == 0 {
-		v.fail(at+".boot", "", "the machine boots nothing")
-	}
-	v.boot(at+".boot", m.Boot, s)
-}
-
-// documents checks that no two machines share a document, and so its name.
-func (v *validator) documents(machines []Machine) {
-	first := map[string]int{}
-	for i, m := range machines {
-		id := manifest.DocumentID(manifest.Match(m.Match))
-		if other, taken := first[id]; taken {
-			v.fail(fmt.Sprintf("machines[%d].match", i), "a machine's document is named by the first of uuid, serial and mac",
-				"has the same document as machines[%d]", other)
-		}
-		first[id] = i
-	}
-}
-
-// boot validates a list of entries to boot.
-func (v *validator) boot(field string, names []string, s *Site) {
-	for i, name := range names {
-		at := fmt.Sprintf("%s[%d]", field, i)
-		if _, ok := s.Entries[name]; !ok {
-			v.fail(at, didYouMean(name, s.EntryNames()), "no entry is called %q", name)
-		}
-		if slices.Contains(names[:i], name) {
-			v.fail(at, "", "%q stands twice", name)
-		}
-	}
-}
-
-// linux validates a kernel with its initrds.
-func (v *validator) linux(at string, e *LinuxEntry) {
-	v.artifact(at+".kernel", e.Kernel)
-	for i, in := range e.Initrd {
-		v.artifact(fmt.Sprintf("%s.initrd[%d]", at, i), in)
-	}
-	v.try(at+".cmdline", manifest.CheckCmdline(e.Cmdline))
 }
 
 // artifact validates an input that has to be one file.

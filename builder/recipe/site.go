@@ -1,0 +1,122 @@
+package recipe
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/farboot/farboot/payload/manifest"
+)
+
+// EntryNames returns the names of the site's entries, sorted.
+func (s *Site) EntryNames() []string { return slices.Sorted(maps.Keys(s.Entries)) }
+
+// groupNames returns the names of the site's groups, sorted.
+func (s *Site) groupNames() []string { return slices.Sorted(maps.Keys(s.Groups)) }
+
+// AllMachines returns the site's machines in the order in which they are tried:
+// those of Machines, then those of each group.
+func (s *Site) AllMachines() []Machine {
+	all := slices.Clone(s.Machines)
+	for _, name := range s.groupNames() {
+		for _, m := range s.Groups[name].Match {
+			all = append(all, Machine{Match: m, Boot: s.Groups[name].Boot})
+		}
+	}
+	return all
+}
+
+// site validates a recipe of kind "site".
+func (v *validator) site(s *Site) {
+	orDefault(&s.Name, "site")
+	orDefault(&s.Channel, "stable")
+	orDefault(&s.Trust, "keys")
+	v.try("name", manifest.CheckName(s.Name))
+	v.try("channel", manifest.CheckName(s.Channel))
+	if s.Product != "" {
+		v.try("product", manifest.CheckName(s.Product))
+	}
+	v.apt(&s.Apt)
+	v.pathText("trust", s.Trust)
+	v.number("valid_days", &s.ValidDays, 30, 1, maxValidDays)
+	if len(s.Entries) == 0 {
+		v.fail("entries", "", "a site needs at least one entry")
+	}
+	for _, name := range s.EntryNames() {
+		v.try("entries."+name, manifest.CheckName(name))
+		v.entry("entries."+name, s.Entries[name])
+	}
+	v.machines(s)
+	v.boot("default", s.Default, s)
+	if len(s.AllMachines()) == 0 && len(s.Default) == 0 {
+		v.fail("default", `add "default: [ENTRY]"`, "no machine would boot anything")
+	}
+}
+
+// machines validates machines and groups, and that no two of them match the same.
+func (v *validator) machines(s *Site) {
+	u := unique{validator: v, documents: s.Documents, first: map[any]string{}}
+	for i, m := range s.Machines {
+		at := fmt.Sprintf("machines[%d]", i)
+		u.match(at+".match", &s.Machines[i].Match)
+		v.boots(at, m.Boot, s)
+	}
+	for _, name := range s.groupNames() {
+		at, g := "groups."+name, s.Groups[name]
+		v.try(at, manifest.CheckName(name))
+		if len(g.Match) == 0 {
+			v.fail(at+".match", `add "match: [{mac: ...}]"`, "the group has no machines")
+		}
+		for i := range g.Match {
+			u.match(fmt.Sprintf("%s.match[%d]", at, i), &g.Match[i])
+		}
+		v.boots(at, g.Boot, s)
+	}
+}
+
+// boots validates what a machine or a group boots.
+func (v *validator) boots(at string, names []string, s *Site) {
+	if len(names) == 0 {
+		v.fail(at+".boot", `add "boot: [ENTRY]"`, "it boots nothing")
+	}
+	v.boot(at+".boot", names, s)
+}
+
+// unique validates matches, and that each stands once.
+type unique struct {
+	*validator
+	// documents says that not even their documents may have the same name.
+	documents bool
+	first     map[any]string
+}
+
+// match validates one; it is brought to lower case first, as vendors print MACs
+// and UUIDs either way.
+func (u *unique) match(at string, m *Match) {
+	m.MAC = strings.ToLower(strings.ReplaceAll(m.MAC, "-", ":"))
+	m.UUID = strings.ToLower(m.UUID)
+	u.try(at, manifest.CheckMatch(manifest.Match(*m)))
+	key, what, hint := any(*m), "matches the same as", "a machine's first match decides; leave one of them"
+	if u.documents {
+		key, what = manifest.DocumentID(manifest.Match(*m)), "has the same document as"
+		hint = "a machine's document is named by the first of uuid, serial and mac"
+	}
+	if other, taken := u.first[key]; taken {
+		u.fail(at, hint, "%s %s", what, other)
+	}
+	u.first[key] = at
+}
+
+// boot validates a list of entries to boot.
+func (v *validator) boot(field string, names []string, s *Site) {
+	for i, name := range names {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		if _, ok := s.Entries[name]; !ok {
+			v.fail(at, didYouMean(name, s.EntryNames()), "no entry is called %q", name)
+		}
+		if slices.Contains(names[:i], name) {
+			v.fail(at, "", "%q stands twice", name)
+		}
+	}
+}
