@@ -252,7 +252,7 @@ func TestThiefWroteHere(t *testing.T) {
 func TestRevokedObject(t *testing.T) {
 	p, sim := newRotating(t)
 	p.publish(t)
-	kernel := p.options.Entries["installer"].Kernel
+	kernel := p.options.Entries["installer"].Linux.Kernel
 	sim.Issue(func(st *trust.Statement) {
 		st.Revoked.Objects = append(st.Revoked.Objects, trust.RevokedObject{SHA256: kernel.SHA256, Reason: "hole in the network", Since: sim.At})
 	})
@@ -310,7 +310,7 @@ func TestVerify(t *testing.T) {
 	if _, err := json.Marshal(r); err != nil {
 		t.Error(err)
 	}
-	ref := p.options.Entries["installer"].Kernel.Ref
+	ref := p.options.Entries["installer"].Linux.Kernel
 	for name, c := range map[string]struct {
 		damage func(dir string) error
 		says   string

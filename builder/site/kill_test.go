@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/builder/keys"
+	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/trust"
 )
@@ -90,11 +91,12 @@ func TestKilledChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	kernel := File{filepath.Join(dir, "pipe"), object.OfBytes([]byte("half of a kernel"))}
+	kernel := object.OfBytes([]byte("half of a kernel"))
 	_, err = Publish(t.Context(), PublishOptions{
 		Dir: filepath.Join(dir, "site"), Keys: set, Sign: set.Signer(filepath.Join(dir, "secret"), nil, now),
 		Arch: "amd64", Channel: "stable", Valid: time.Hour, Now: now,
-		Entries: map[string]Entry{"x": {Title: "x", Kernel: kernel}}, Default: []string{"x"},
+		Entries: map[string]manifest.Entry{"x": {Title: "x", Linux: &manifest.Linux{Kernel: kernel}}}, Default: []string{"x"},
+		Objects: map[object.Ref]string{kernel: filepath.Join(dir, "pipe")},
 	})
 	t.Fatal(fmt.Errorf("the child went on: %w", err))
 }
@@ -164,13 +166,14 @@ func TestPublisherChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kernel := File{filepath.Join(dir, "kernel"), object.OfBytes(data)}
+	kernel := object.OfBytes(data)
 	for {
 		now := time.Now()
 		p := project{options: PublishOptions{
 			Dir: filepath.Join(dir, "site"), Keys: set, Sign: set.Signer(filepath.Join(dir, "secret"), nil, now),
 			Arch: "amd64", Channel: "stable", Valid: time.Hour, Now: now,
-			Entries: map[string]Entry{"installer": {Title: "x", Kernel: kernel}}, Default: []string{"installer"},
+			Entries: map[string]manifest.Entry{"installer": {Title: "x", Linux: &manifest.Linux{Kernel: kernel}}}, Default: []string{"installer"},
+			Objects: map[object.Ref]string{kernel: filepath.Join(dir, "kernel")},
 		}}
 		p.fleet(20)
 		if _, err := Publish(t.Context(), p.options); err != nil {

@@ -15,14 +15,8 @@ import (
 
 // objects puts every object of the manifest in its place.
 func (p *publication) objects(ctx context.Context) error {
-	source := map[object.Ref]string{}
-	for _, e := range p.Entries {
-		for _, f := range append([]File{e.Kernel}, e.Initrd...) {
-			source[f.Ref] = f.Path
-		}
-	}
 	for _, ref := range refs(p.manifest.Entries) {
-		added, err := p.object(ctx, ref, source[ref])
+		added, err := p.object(ctx, ref, p.Objects[ref])
 		if err != nil {
 			return err
 		}
@@ -44,6 +38,9 @@ func (p *publication) object(ctx context.Context, ref object.Ref, source string)
 		return false, nil
 	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, object.ErrMismatch) {
 		return false, err
+	}
+	if source == "" {
+		return false, fmt.Errorf("publish %s: nothing says where its bytes are", ref.SHA256)
 	}
 	if err := p.copy(ctx, ref, source); err != nil {
 		return false, fmt.Errorf("publish %s: %w", source, err)

@@ -30,29 +30,18 @@ type PublishOptions struct {
 	Arch    string
 	Channel string
 	// Entries by name, what each machine boots, and what all others do.
-	Entries  map[string]Entry
+	Entries  map[string]manifest.Entry
 	Machines []manifest.Machine
 	Default  []string
+	// Objects is, for all that the Entries name, the path of the file with its
+	// bytes.
+	Objects map[object.Ref]string
 	// Documents gives each of the Machines a document of its own.
 	Documents bool
 	// Valid is how long the manifest may be used, from Now on.
 	Valid time.Duration
 	// Now is the present.
 	Now time.Time
-}
-
-// Entry is one thing to boot: a kernel, its initrds in order, its command line.
-type Entry struct {
-	Title   string
-	Kernel  File
-	Initrd  []File
-	Cmdline string
-}
-
-// File is where the bytes of an object are.
-type File struct {
-	Path string
-	object.Ref
 }
 
 // Result tells what was published.
@@ -157,17 +146,10 @@ func (p *publication) describe() error {
 		Epoch: p.store.Statement().Epoch, Version: version,
 		Issued: p.Now.UTC().Truncate(time.Second), Expires: p.Now.Add(p.Valid).UTC().Truncate(time.Second),
 		Product: p.Product, Arch: p.Arch, Channel: p.Channel,
-		Entries: map[string]manifest.Entry{}, Documents: p.Documents, Default: p.Default,
+		Entries: p.Entries, Documents: p.Documents, Default: p.Default,
 	}
 	if !p.Documents {
 		m.Machines = p.Machines
-	}
-	for name, e := range p.Entries {
-		l := &manifest.Linux{Kernel: e.Kernel.Ref, Cmdline: e.Cmdline}
-		for _, f := range e.Initrd {
-			l.Initrd = append(l.Initrd, f.Ref)
-		}
-		m.Entries[name] = manifest.Entry{Title: e.Title, Linux: l}
 	}
 	p.manifest = m
 	p.data, err = manifest.Encode(m)

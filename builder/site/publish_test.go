@@ -33,14 +33,16 @@ func newProject(t testing.TB) *project {
 	p := &project{dir: dir, secrets: filepath.Join(dir, "secret")}
 	now := time.Now().Truncate(time.Second)
 	set := p.keys(t, "keys", "demo", now)
+	p.options.Objects = map[object.Ref]string{}
 	kernel := p.file(t, "kernel", bytes.Repeat([]byte("kernel"), 100_000))
 	initrd := p.file(t, "initrd", []byte("initrd"))
 	p.options = PublishOptions{
-		Dir: filepath.Join(dir, "site"), Keys: set, Sign: set.Signer(p.secrets, nil, now),
+		Objects: p.options.Objects,
+		Dir:     filepath.Join(dir, "site"), Keys: set, Sign: set.Signer(p.secrets, nil, now),
 		Arch: "amd64", Channel: "stable", Valid: 30 * 24 * time.Hour, Now: now,
-		Entries: map[string]Entry{
-			"installer": {Title: "Debian installer", Kernel: kernel, Initrd: []File{initrd, kernel}, Cmdline: "quiet"},
-		},
+		Entries: map[string]manifest.Entry{"installer": {Title: "Debian installer", Linux: &manifest.Linux{
+			Kernel: kernel, Initrd: []object.Ref{initrd, kernel}, Cmdline: "quiet",
+		}}},
 		Default: []string{"installer"},
 	}
 	return p
@@ -61,13 +63,15 @@ func (p *project) keys(t testing.TB, name, product string, now time.Time) *keys.
 }
 
 // file makes a file to publish.
-func (p *project) file(t testing.TB, name string, data []byte) File {
+func (p *project) file(t testing.TB, name string, data []byte) object.Ref {
 	t.Helper()
 	name = filepath.Join(p.dir, name)
 	if err := os.WriteFile(name, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return File{name, object.OfBytes(data)}
+	ref := object.OfBytes(data)
+	p.options.Objects[ref] = name
+	return ref
 }
 
 func (p *project) publish(t testing.TB) Result {
@@ -129,8 +133,8 @@ func TestPublish(t *testing.T) {
 		t.Errorf("published statement: %v", err)
 	}
 	want := map[string]bool{"trust/1.json": true, "trust/1.json.sig": true, "manifest.json": true, "manifest.json.sig": true}
-	for _, f := range p.options.Entries["installer"].Initrd {
-		want[f.Ref.Path()] = true
+	for _, ref := range p.options.Entries["installer"].Linux.Initrd {
+		want[ref.Path()] = true
 	}
 	for name, mode := range p.list(t) {
 		if !want[name] {
@@ -178,13 +182,12 @@ func TestPublishKeepsOldObjects(t *testing.T) {
 	p := newProject(t)
 	p.publish(t)
 	e := p.options.Entries["installer"]
-	old := e.Initrd[0]
-	e.Initrd = []File{p.file(t, "initrd2", []byte("new initrd"))}
-	p.options.Entries["installer"] = e
+	old := e.Linux.Initrd[0]
+	e.Linux.Initrd = []object.Ref{p.file(t, "initrd2", []byte("new initrd"))}
 	if res := p.publish(t); res.Added != 1 {
 		t.Errorf("result %+v, want one object added", res)
 	}
-	if _, err := os.Stat(filepath.Join(p.options.Dir, old.Ref.Path())); err != nil {
+	if _, err := os.Stat(filepath.Join(p.options.Dir, old.Path())); err != nil {
 		t.Errorf("old object: %v", err)
 	}
 	p.offers(t, 2)
@@ -193,7 +196,7 @@ func TestPublishKeepsOldObjects(t *testing.T) {
 func TestPublishRepairsObjects(t *testing.T) {
 	p := newProject(t)
 	p.publish(t)
-	kernel := filepath.Join(p.options.Dir, p.options.Entries["installer"].Kernel.Ref.Path())
+	kernel := filepath.Join(p.options.Dir, p.options.Entries["installer"].Linux.Kernel.Path())
 	for name, damage := range map[string]func() error{
 		"flipped": func() error { return os.WriteFile(kernel, bytes.Repeat([]byte("Kernel"), 100_000), 0o644) },
 		"cut":     func() error { return os.Truncate(kernel, 7) },
@@ -215,31 +218,36 @@ func TestPublishRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		class error
 		says  string
-		spoil func(t *testing.T, p *project, e *Entry)
+		spoil func(t *testing.T, p *project, e *manifest.Entry)
 	}{
-		"wrong hash":  {object.ErrMismatch, "kernel", func(t *testing.T, p *project, e *Entry) { e.Kernel.SHA256[0]++ }},
-		"wrong size":  {object.ErrMismatch, "kernel", func(t *testing.T, p *project, e *Entry) { e.Kernel.Size++ }},
-		"no file":     {fs.ErrNotExist, "kernel", func(t *testing.T, p *project, e *Entry) { os.Remove(e.Kernel.Path); e.Kernel.SHA256[0]++ }},
-		"secret key":  {leak.ErrSecret, "PRIVATE KEY", func(t *testing.T, p *project, e *Entry) { e.Kernel = p.file(t, "key", secret) }},
-		"bad cmdline": {manifest.ErrMalformed, "command line", func(t *testing.T, p *project, e *Entry) { e.Cmdline = "a\nb" }},
-		"bad title":   {manifest.ErrMalformed, "title", func(t *testing.T, p *project, e *Entry) { e.Title = "" }},
-		"bad default": {manifest.ErrMalformed, "no entry", func(t *testing.T, p *project, e *Entry) { p.options.Default = []string{"x"} }},
-		"no validity": {manifest.ErrMalformed, "expiry", func(t *testing.T, p *project, e *Entry) { p.options.Valid = 0 }},
-		"product":     {nil, "are for", func(t *testing.T, p *project, e *Entry) { p.options.Product = "other" }},
-		"channel":     {ErrForeign, "channel", func(t *testing.T, p *project, e *Entry) { p.options.Channel = "beta" }},
-		"clock back":  {nil, "set the clock", func(t *testing.T, p *project, e *Entry) { p.options.Now = p.options.Now.Add(-time.Minute) }},
-		"clock ahead": {nil, "expired", func(t *testing.T, p *project, e *Entry) { p.options.Now = p.options.Now.AddDate(9, 0, 0) }},
-		"no signature": {trust.ErrUntrusted, "not signed", func(t *testing.T, p *project, e *Entry) {
+		"wrong hash": {object.ErrMismatch, "kernel", func(t *testing.T, p *project, e *manifest.Entry) { p.other(e, func(r *object.Ref) { r.SHA256[0]++ }) }},
+		"wrong size": {object.ErrMismatch, "kernel", func(t *testing.T, p *project, e *manifest.Entry) { p.other(e, func(r *object.Ref) { r.Size++ }) }},
+		"no file": {fs.ErrNotExist, "kernel", func(t *testing.T, p *project, e *manifest.Entry) {
+			p.options.Objects[p.other(e, func(r *object.Ref) { r.SHA256[0]++ })] += "-gone"
+		}},
+		"secret key": {leak.ErrSecret, "PRIVATE KEY", func(t *testing.T, p *project, e *manifest.Entry) { e.Linux.Kernel = p.file(t, "key", secret) }},
+		"no source": {nil, "nothing says", func(t *testing.T, p *project, e *manifest.Entry) {
+			delete(p.options.Objects, p.other(e, func(r *object.Ref) { r.SHA256[0]++ }))
+		}},
+		"bad cmdline": {manifest.ErrMalformed, "command line", func(t *testing.T, p *project, e *manifest.Entry) { e.Linux.Cmdline = "a\nb" }},
+		"bad title":   {manifest.ErrMalformed, "title", func(t *testing.T, p *project, e *manifest.Entry) { e.Title = "" }},
+		"bad default": {manifest.ErrMalformed, "no entry", func(t *testing.T, p *project, e *manifest.Entry) { p.options.Default = []string{"x"} }},
+		"no validity": {manifest.ErrMalformed, "expiry", func(t *testing.T, p *project, e *manifest.Entry) { p.options.Valid = 0 }},
+		"product":     {nil, "are for", func(t *testing.T, p *project, e *manifest.Entry) { p.options.Product = "other" }},
+		"channel":     {ErrForeign, "channel", func(t *testing.T, p *project, e *manifest.Entry) { p.options.Channel = "beta" }},
+		"clock back":  {nil, "set the clock", func(t *testing.T, p *project, e *manifest.Entry) { p.options.Now = p.options.Now.Add(-time.Minute) }},
+		"clock ahead": {nil, "expired", func(t *testing.T, p *project, e *manifest.Entry) { p.options.Now = p.options.Now.AddDate(9, 0, 0) }},
+		"no signature": {trust.ErrUntrusted, "not signed", func(t *testing.T, p *project, e *manifest.Entry) {
 			p.options.Sign = func(trust.Purpose, []byte) ([]byte, error) { return nil, nil }
 		}},
-		"signer fails": {context.Canceled, "sign", func(t *testing.T, p *project, e *Entry) {
+		"signer fails": {context.Canceled, "sign", func(t *testing.T, p *project, e *manifest.Entry) {
 			p.options.Sign = func(trust.Purpose, []byte) ([]byte, error) { return nil, context.Canceled }
 		}},
-		"wrong purpose": {trust.ErrUntrusted, "refuse", func(t *testing.T, p *project, e *Entry) {
+		"wrong purpose": {trust.ErrUntrusted, "refuse", func(t *testing.T, p *project, e *manifest.Entry) {
 			sign := p.options.Sign
 			p.options.Sign = func(_ trust.Purpose, d []byte) ([]byte, error) { return sign(trust.PurposeStatement, d) }
 		}},
-		"other keys": {ErrForeign, "is not what", func(t *testing.T, p *project, e *Entry) {
+		"other keys": {ErrForeign, "is not what", func(t *testing.T, p *project, e *manifest.Entry) {
 			p.options.Keys = p.keys(t, "keys2", "demo", p.options.Now)
 			p.options.Sign = p.options.Keys.Signer(p.secrets, nil, p.options.Now)
 		}},
@@ -262,6 +270,14 @@ func TestPublishRefuses(t *testing.T) {
 			p.offers(t, 1)
 		})
 	}
+}
+
+// other makes the kernel's file be published as what it is not.
+func (p *project) other(e *manifest.Entry, change func(*object.Ref)) object.Ref {
+	path := p.options.Objects[e.Linux.Kernel]
+	change(&e.Linux.Kernel)
+	p.options.Objects[e.Linux.Kernel] = path
+	return e.Linux.Kernel
 }
 
 // snapshot returns names and content of all files of the site.

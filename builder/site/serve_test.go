@@ -60,7 +60,7 @@ func TestHandler(t *testing.T) {
 			t.Errorf("GET %s beyond its end: %s", name, resp.Status)
 		}
 	}
-	kernel := p.options.Entries["installer"].Kernel.Ref
+	kernel := p.options.Entries["installer"].Linux.Kernel
 	resp, _ := request(t, h, "HEAD", "/"+kernel.Path())
 	if resp.Header.Get("Etag") != `"`+kernel.SHA256.String()+`"` || !strings.Contains(resp.Header.Get("Cache-Control"), "immutable") {
 		t.Errorf("object: header %v", resp.Header)

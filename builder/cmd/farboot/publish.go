@@ -15,6 +15,7 @@ import (
 	"github.com/farboot/farboot/builder/site"
 	"github.com/farboot/farboot/builder/source"
 	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/object"
 )
 
 // publishCommand makes a site.
@@ -186,35 +187,29 @@ func siteOptions(r *recipe.Recipe, blobs *source.Blobs) (site.PublishOptions, er
 	o := site.PublishOptions{
 		Product: s.Product, Arch: "amd64", Channel: s.Channel, Default: s.Default, Documents: s.Documents,
 		Valid:   time.Duration(*s.ValidDays) * 24 * time.Hour,
-		Entries: map[string]site.Entry{},
+		Entries: map[string]manifest.Entry{}, Objects: map[object.Ref]string{},
 	}
-	for _, m := range s.Machines {
+	for _, m := range s.AllMachines() {
 		o.Machines = append(o.Machines, manifest.Machine{Match: manifest.Match(m.Match), Boot: m.Boot})
 	}
+	// An input is scanned before it becomes an object.
+	ref := func(in recipe.Input) (object.Ref, error) {
+		path, ref, err := blobs.Path(in)
+		if err == nil {
+			err = leak.File(in.Name(), path)
+		}
+		if err != nil {
+			return object.Ref{}, err
+		}
+		o.Objects[ref] = path
+		return ref, nil
+	}
 	for _, name := range s.EntryNames() {
-		e := s.Entries[name]
-		entry := site.Entry{Title: e.Title, Cmdline: e.Linux.Cmdline}
-		var err error
-		if entry.Kernel, err = siteFile(blobs, e.Linux.Kernel); err != nil {
+		e, err := s.Entries[name].Manifest(ref)
+		if err != nil {
 			return o, err
 		}
-		for _, in := range e.Linux.Initrd {
-			f, err := siteFile(blobs, in)
-			if err != nil {
-				return o, err
-			}
-			entry.Initrd = append(entry.Initrd, f)
-		}
-		o.Entries[name] = entry
+		o.Entries[name] = e
 	}
 	return o, nil
-}
-
-// siteFile returns the file of an input, unless it holds a secret key.
-func siteFile(blobs *source.Blobs, in recipe.Input) (site.File, error) {
-	path, ref, err := blobs.Path(in)
-	if err != nil {
-		return site.File{}, err
-	}
-	return site.File{Path: path, Ref: ref}, leak.File(in.Name(), path)
 }
