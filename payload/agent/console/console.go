@@ -1,7 +1,8 @@
 // Package console prints the agent's lines on every console of the machine,
 // for whoever watches: a screen, a serial line, both.
 //
-// The main calls are [Open] and [Console.Printf]. The package promises that
+// The main calls are [Open] and [Console.Printf]; [Console.Syslog] has the lines
+// sent to a server as well, where the owner wants that. The package promises that
 // printing never blocks the boot, however long a console does not read, and
 // that no byte reaches a terminal but printable ASCII: what a server, a
 // manifest or the firmware supplied cannot move a cursor, fake a second line
@@ -14,8 +15,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,14 +33,20 @@ const (
 	// maxLine bounds one line, in bytes. The longest honest one quotes a kernel
 	// command line, of which x86 takes 2047 (COMMAND_LINE_SIZE).
 	maxLine = 4096
+	// recentLines is how many lines are kept for a server that is named only
+	// after they were printed: those from before the settings were read.
+	recentLines = 32
 	// activeFile lists the kernel's consoles ("tty0 ttyS0"), below /sys.
 	activeFile = "class/tty/console/active"
 )
 
 // Console is the set of terminals that lines go to.
 type Console struct {
+	uptime func() time.Duration
+
+	mu        sync.Mutex
 	terminals []*terminal
-	uptime    func() time.Duration
+	recent    []message // the last lines that were printed
 }
 
 // Open opens all consoles that the kernel prints on, by the list in sysfs (the
@@ -69,7 +79,12 @@ func Open(sysfs fs.FS, dev string) *Console {
 func New(writers ...io.Writer) *Console {
 	c := &Console{uptime: Uptime}
 	for _, w := range writers {
-		t := &terminal{w: w, queue: make(chan message, queueLines)}
+		t := &terminal{
+			write: func(m message) { io.WriteString(w, m.text) }, // a console that fails has nobody to tell
+			drain: func() { drain(w) },
+			flush: math.MaxInt64,
+			queue: make(chan message, queueLines),
+		}
 		c.terminals = append(c.terminals, t)
 		go t.run()
 	}
@@ -79,41 +94,44 @@ func New(writers ...io.Writer) *Console {
 // Printf prints one line, headed by the seconds since power-on. It returns at
 // once; a console whose queue is full loses the line, and says so later.
 func (c *Console) Printf(format string, args ...any) {
-	line := fmt.Sprintf("[%7.2f] %s\n", c.uptime().Seconds(), Clean(fmt.Sprintf(format, args...)))
-	for _, t := range c.terminals {
-		t.put(message{text: line})
-	}
+	at := c.uptime()
+	c.put(message{text: fmt.Sprintf("[%7.2f] %s\n", at.Seconds(), Clean(fmt.Sprintf(format, args...))), at: at})
 }
 
 // Block prints text that has lines of its own, such as a stack trace. It is for
 // the agent's own words only: a line in it could pass for one of [Console.Printf].
 func (c *Console) Block(text string) {
 	for line := range strings.Lines(text) {
-		for _, t := range c.terminals {
-			t.put(message{text: Clean(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    ")) + "\n"})
-		}
+		c.put(message{text: Clean(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    ")) + "\n", at: c.uptime()})
+	}
+}
+
+// put queues a line for every terminal, in the same order for all.
+func (c *Console) put(m message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.recent) == recentLines {
+		c.recent = slices.Delete(c.recent, 0, 1)
+	}
+	c.recent = append(c.recent, m)
+	for _, t := range c.terminals {
+		t.put(m)
 	}
 }
 
 // Flush waits until all lines have left the machine, at most for limit: a kexec
 // throws away what still lies in the serial port's buffer. It reports whether
-// every console was done in time.
+// every console was done in time. A server that does not take the last lines is
+// given less time.
 func (c *Console) Flush(limit time.Duration) bool {
-	expired := time.After(limit)
-	for _, t := range c.terminals {
-		done := make(chan struct{})
-		select {
-		case t.queue <- message{drained: done}:
-		case <-expired:
-			return false
-		}
-		select {
-		case <-done:
-		case <-expired:
-			return false
-		}
+	c.mu.Lock()
+	terminals := slices.Clone(c.terminals)
+	c.mu.Unlock()
+	until, done := time.Now().Add(limit), true
+	for _, t := range terminals {
+		done = t.flushed(min(time.Until(until), t.flush)) && done
 	}
-	return true
+	return done
 }
 
 // Uptime returns the time since power-on, or since the last kexec, as the kernel
@@ -144,12 +162,15 @@ func Clean(s string) string {
 // message is one line, or a request to say when all before it are out.
 type message struct {
 	text    string
+	at      time.Duration // since power-on
 	drained chan struct{}
 }
 
-// terminal is one console with the lines that wait for it.
+// terminal is one console, or a server, with the lines that wait for it.
 type terminal struct {
-	w       io.Writer
+	write   func(message) // may take as long as it likes
+	drain   func()
+	flush   time.Duration // the most that a Flush waits for it
 	queue   chan message
 	dropped atomic.Int64
 }
@@ -167,14 +188,30 @@ func (t *terminal) put(m message) {
 func (t *terminal) run() {
 	for m := range t.queue {
 		if n := t.dropped.Swap(0); n > 0 {
-			fmt.Fprintf(t.w, "[ %d lines were dropped: this console did not read ]\n", n)
+			t.write(message{text: fmt.Sprintf("[ %d lines were dropped: this console did not read ]\n", n), at: m.at})
 		}
 		if m.drained != nil {
-			drain(t.w)
+			t.drain()
 			close(m.drained)
 			continue
 		}
-		io.WriteString(t.w, m.text) // a console that fails has nobody to tell
+		t.write(m)
+	}
+}
+
+// flushed waits until all that is queued is out, and tells whether it was in time.
+func (t *terminal) flushed(limit time.Duration) bool {
+	expired, done := time.After(limit), make(chan struct{})
+	select {
+	case t.queue <- message{drained: done}:
+	case <-expired:
+		return false
+	}
+	select {
+	case <-done:
+		return true
+	case <-expired:
+		return false
 	}
 }
 
