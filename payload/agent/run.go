@@ -6,21 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
-	"path"
 	"runtime/debug"
 	"time"
 
 	"github.com/farboot/farboot/payload/agent/boot"
 	"github.com/farboot/farboot/payload/agent/console"
-	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/hardware"
-	"github.com/farboot/farboot/payload/agent/network"
-	"github.com/farboot/farboot/payload/agent/persist"
-	"github.com/farboot/farboot/payload/manifest"
-	"github.com/farboot/farboot/payload/state"
 	"golang.org/x/sys/unix"
 )
 
@@ -75,65 +68,4 @@ func crash(c *console.Console, where string, recovered any) error {
 	}
 	c.Block(string(debug.Stack()))
 	return fmt.Errorf("%w (%s): %v", boot.ErrCrashed, where, recovered)
-}
-
-// rooms connects the stages with this machine.
-func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Rooms {
-	sysfs := os.DirFS("/sys")
-	if handover.Locked(sysfs) {
-		c.Printf("hardware: Secure Boot is on: only signed kernels will start")
-	}
-	loader := drivers(ctx, c, sysfs)
-	var memory *persist.Places // from Ready on
-	return boot.Rooms{
-		Log:   c.Printf,
-		Flush: c.Flush,
-		Ready: func(ctx context.Context, limit time.Duration) error {
-			loader.Wait(ctx, limit)
-			if err := persist.Mount(modulesDir()); err != nil {
-				c.Printf("%v", err)
-			}
-			memory = remembers(c, medium)
-			return hardware.WaitEntropy(ctx, c.Printf)
-		},
-		Drop:      loader.Drop,
-		Available: func() int64 { return hardware.Available(os.DirFS("/proc")) },
-		Identity:  func() manifest.Identity { return hardware.Identity(sysfs) },
-		Now:       time.Now,
-		SetClock:  hardware.SetClock,
-		Recall:    func() state.State { return memory.Load() },
-		Remember:  func(s state.State) error { return memory.Save(s) },
-		Places:    func() []string { return memory.Names() },
-		Network: func(ctx context.Context, limits network.Limits) boot.Network {
-			return network.Open(ctx, sysfs, limits, c.Printf)
-		},
-		Load:    func(k handover.Kernel) error { return handover.Load(k, sysfs) },
-		Execute: handover.Execute,
-	}
-}
-
-// remembers opens the places of this machine's memory. The time that a stick
-// gets to show itself runs from here, so that it is after the first drivers.
-func remembers(c *console.Console, medium boot.Medium) *persist.Places {
-	return persist.Open(persist.Config{
-		Sys: "/sys", Dev: "/dev", Build: medium.Build, Log: c.Printf,
-		Product: medium.Store.Statement().Product, Channel: medium.Channel,
-	})
-}
-
-// modulesDir is where the running kernel's modules lie.
-func modulesDir() string { return path.Join("/lib/modules", hardware.Release()) }
-
-// drivers starts the loader in the background.
-func drivers(ctx context.Context, c *console.Console, sysfs fs.FS) *hardware.Loader {
-	loader := hardware.NewLoader(sysfs, modulesDir(), c.Printf)
-	go func() {
-		defer func() {
-			if err := crash(c, "loading drivers", recover()); err != nil {
-				c.Printf("hardware: [%s] no more drivers are loaded: %v", boot.Reason(err), err)
-			}
-		}()
-		loader.Run(ctx)
-	}()
-	return loader
 }

@@ -18,18 +18,21 @@
 package boot
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
 	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/agent/handover"
+	"github.com/farboot/farboot/payload/agent/local"
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/clock"
 	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/netconf"
+	"github.com/farboot/farboot/payload/report"
 	"github.com/farboot/farboot/payload/state"
 	"github.com/farboot/farboot/payload/trust"
 )
@@ -54,14 +57,29 @@ type Rooms struct {
 	Remember func(state.State) error
 	Places   func() []string
 	Network  func(ctx context.Context, limits network.Limits) Network
-	// Load and Execute are handover's.
-	Load    func(handover.Kernel) error
-	Execute func() error
+	// Objects are the files on the medium, each named by its SHA-256.
+	Objects fs.FS
+	// Systems is local.Find.
+	Systems func(ctx context.Context) (found []local.System, cleanup func() error, err error)
+	// Load, Execute, BootNext, Reboot and PowerOff are handover's.
+	Load             func(handover.Kernel) error
+	Execute          func() error
+	BootNext         func() (title string, err error)
+	Reboot, PowerOff func() error
+	// Bark tells whether a watchdog has reset the machine. Arm and Disarm are
+	// watchdog's.
+	Bark   func() bool
+	Arm    func(least time.Duration) (actual time.Duration, err error)
+	Disarm func() error
+	// Story records what happens, and Post sends what it holds.
+	Story *report.Recorder
+	Post  func(ctx context.Context, client *fetch.Client, urls []string, r report.Report) error
 }
 
 // Network is one round's network, see [network.Network].
 type Network interface {
 	Next(ctx context.Context) (nic string, lease network.Lease, err error)
+	Use() netconf.Use
 	Quiet()
 	Close()
 }
@@ -79,9 +97,14 @@ type boot struct {
 	origins   origins        // of objects
 
 	told     int64       // the trust statement that the log named last
-	state    state.State // what the machine remembers
-	recalled bool        // whether state was read
+	state    state.State // what the machine remembers, and what that means
+	read     state.State // the same as it was read last
+	recalled bool        // whether that was read
 	dropped  bool        // whether unused drivers were
+	site     string      // which the last manifest is from
+
+	power   time.Time // the firmware's clock when the agent began
+	started time.Time // the same moment, for counting
 }
 
 // Run boots the machine by what the medium says. It returns when the next kernel
@@ -94,7 +117,7 @@ func Run(ctx context.Context, rooms Rooms, medium Medium, limits Limits) error {
 	b.startClock()
 	b.tellTrust()
 	for rounds := 1; ; rounds++ {
-		if b.round(ctx) {
+		if b.round(ctx) || rounds >= limits.Fallback && b.fallback(ctx) {
 			return nil
 		}
 		wait := limits.pause(rounds)
@@ -110,7 +133,7 @@ func Run(ctx context.Context, rooms Rooms, medium Medium, limits Limits) error {
 func newBoot(rooms Rooms, medium Medium, limits Limits) *boot {
 	b := &boot{
 		Rooms: rooms, medium: medium, limits: limits,
-		clock: clock.New(rooms.Now),
+		clock: clock.New(rooms.Now), power: rooms.Now(), started: time.Now(),
 		judge: accept.New(medium.Store, accept.Terms{
 			Product: medium.Store.Statement().Product, Arch: medium.Arch, Channel: medium.Channel,
 			Floor: medium.Floor, RequireTime: medium.RequireTime,
@@ -127,50 +150,28 @@ func (b *boot) round(ctx context.Context) bool {
 	defer net.Close()
 	b.recall() // while the cards ask for leases
 	for {
+		end := b.Story.Stage("network")
 		_, lease, err := net.Next(ctx)
+		end()
 		if err != nil {
 			b.fail("network", err)
 			return false
 		}
-		if lease.Proxy != b.proxy {
-			b.connect(lease.Proxy)
+		if proxy := cmp.Or(lease.Proxy, b.medium.Proxy); proxy != b.proxy {
+			b.connect(proxy)
 		}
 		started, over := b.sites(ctx, net)
 		if started || over {
 			return started
 		}
+		b.post(ctx, report.Waiting) // while there is a network to send it by
 	}
-}
-
-// entries tries what the manifest lists for this machine, in order. It tells
-// whether the next kernel was started, or else whether the round is over.
-func (b *boot) entries(ctx context.Context, net Network, a *accept.Accepted) (started, over bool) {
-	id := b.Identity()
-	names := a.Manifest.Select(id)
-	if len(names) == 0 {
-		b.fail("choose", fmt.Errorf("%w: %s", errNoEntry, describe(id)))
-		return false, false
-	}
-	b.Log("choose: %s (%s)", strings.Join(names, ", then "), describe(id))
-	for _, name := range names {
-		err := b.start(ctx, net, name, a)
-		if err == nil {
-			return true, false
-		}
-		b.fail(name, err)
-		switch {
-		case ctx.Err() != nil || errors.Is(err, errQuiet):
-			return false, true
-		case errors.Is(err, accept.ErrRollback):
-			return false, false // so are its other entries
-		}
-	}
-	return false, false
 }
 
 // fail prints why a stage ended, in one line.
 func (b *boot) fail(stage string, err error) {
 	b.Log("%s: [%s] %v", stage, Reason(err), err)
+	b.Story.Fail(stage, Reason(err), err.Error())
 }
 
 // short abbreviates fingerprints to the 16 digits that gpg calls the long key id.

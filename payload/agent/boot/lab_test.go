@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -14,10 +15,14 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/payload/agent/handover"
+	"github.com/farboot/farboot/payload/agent/local"
 	"github.com/farboot/farboot/payload/agent/network"
+	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/fetch/evil"
 	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/netconf"
 	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/report"
 	"github.com/farboot/farboot/payload/settings"
 	"github.com/farboot/farboot/payload/state"
 	"github.com/farboot/farboot/payload/trust/trusttest"
@@ -97,17 +102,28 @@ type lab struct {
 	remember  func() error
 	settings  settings.Settings
 
-	mu       sync.Mutex
-	lines    []string
-	loaded   []loaded
-	executed int
-	dropped  int
-	opened   int // networks
-	quiet    int
-	clock    time.Time
-	saved    []state.State
-	stop     context.CancelFunc
-	stopOn   string // the log line that ends the test
+	carried  fstest.MapFS // objects on the medium
+	bootNext func() (string, error)
+	bark     bool
+	armError error
+
+	mu         sync.Mutex
+	lines      []string
+	loaded     []loaded
+	executed   int
+	dropped    int
+	rebooted   int
+	poweredOff int
+	armed      []time.Duration
+	disarmed   int
+	posted     []string
+	reports    []report.Report
+	opened     int // networks
+	quiet      int
+	clock      time.Time
+	saved      []state.State
+	stop       context.CancelFunc
+	stopOn     string // the log line that ends the test
 }
 
 // loaded is what was handed to kexec.
@@ -240,7 +256,25 @@ func (l *lab) rooms() Rooms {
 			l.opened++
 			return &wire{lab: l}
 		},
-		Load: l.loadKernel,
+		Load:    l.loadKernel,
+		Objects: l.carried,
+		Systems: func(context.Context) ([]local.System, func() error, error) {
+			return nil, nil, fmt.Errorf("%w: no disk", local.ErrNone)
+		},
+		BootNext: func() (string, error) { return l.bootNext() },
+		Reboot:   counted(&l.rebooted, nil),
+		PowerOff: counted(&l.poweredOff, nil),
+		Bark:     func() bool { return l.bark },
+		Arm: func(d time.Duration) (time.Duration, error) {
+			l.armed = append(l.armed, d)
+			return d, l.armError
+		},
+		Disarm: counted(&l.disarmed, nil),
+		Story:  report.NewRecorder(func() time.Duration { return time.Since(built) }, report.Report{Boot: report.BootID(fstest.MapFS{})}),
+		Post: func(_ context.Context, _ *fetch.Client, urls []string, r report.Report) error {
+			l.posted, l.reports = append(l.posted, urls...), append(l.reports, r)
+			return nil
+		},
 		Execute: counted(&l.executed, func() error {
 			if l.execute == nil {
 				return nil
@@ -331,6 +365,11 @@ func (w *wire) Next(ctx context.Context) (string, network.Lease, error) {
 		return "", network.Lease{}, fmt.Errorf("%w: no other card", network.ErrNoNetwork)
 	}
 	return "eth0", network.Lease{}, ctx.Err()
+}
+
+// Use is the network that an entry may be told.
+func (w *wire) Use() netconf.Use {
+	return netconf.Use{MAC: "52:54:00:12:34:56", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.2.15/24")}}
 }
 
 func (w *wire) Quiet() { w.lab.quiet++ }

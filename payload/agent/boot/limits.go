@@ -19,6 +19,7 @@ import (
 //	choose    the next older manifest
 //	obtain    pauses and the next mirrors; the next entry
 //	hand over the next entry; the end of the round
+//	round     after some, the entries that the medium carries
 //
 // At the end of a round the agent waits visibly and starts over with the network.
 // No stage ends in a shell, and none ends for good.
@@ -46,6 +47,16 @@ type Limits struct {
 	// Objects bounds requests for kernels and initrds. Their total time is
 	// bound by the size and the least rate, since the link may be 64 kbit/s.
 	Objects fetch.Limits
+	// Fallback is after how many failed rounds the medium's own entries are
+	// tried: a switch that starts together with the machine takes two minutes.
+	Fallback int
+	// Firmware is how long a machine may need from a reset to the agent. A system
+	// that comes back before its watchdog's time and this are over counts as one
+	// that did not come up.
+	Firmware time.Duration
+	// Failures is how often that may happen to an entry before the others of the
+	// machine are tried first.
+	Failures uint8
 	// News is how often the log tells how far a download is.
 	News time.Duration
 	// Flush is how long the last lines may take to leave a serial port: 4 KiB
@@ -70,6 +81,9 @@ func DefaultLimits() Limits {
 		Publication: time.Second,
 		Gather:      3 * time.Second,
 		Objects:     fetch.DefaultLimits(),
+		Fallback:    3,
+		Firmware:    2 * time.Minute,
+		Failures:    2,
 		News:        5 * time.Second,
 		Flush:       5 * time.Second,
 		Backoff:     2 * time.Second,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/state"
@@ -13,10 +14,10 @@ import (
 // stick may come late.
 func (b *boot) recall() {
 	s := b.Recall()
-	if b.recalled && s.Equal(b.state) {
+	if b.recalled && s.Equal(b.read) {
 		return
 	}
-	b.recalled, b.state = true, s
+	b.recalled, b.read, b.state = true, s, b.settled(s)
 	b.judge.Raise(s.Floor)
 	b.clock.Offer(s.Floor.Issued, "this machine's memory", false)
 	what := s.Floor.String()
@@ -45,24 +46,28 @@ func (b *boot) tellFloor() {
 }
 
 // remember raises the floor to what is about to be run, on this machine as well
-// as in this boot. A machine that cannot remember boots all the same. One that
-// remembers more than it did when this was judged, because a stick came late,
-// refuses it.
-func (b *boot) remember(a *accept.Accepted) error {
-	s := b.state
-	s.Floor = s.Floor.Raise(a.Floor())
+// as in this boot, and notes when a watched entry starts. A machine that cannot
+// remember boots all the same. One that remembers more than it did when this was
+// judged, because a stick came late, refuses it. What the medium carries raises
+// nothing.
+func (b *boot) remember(j job, watched time.Duration) error {
+	if j.from == nil {
+		return nil
+	}
+	s := b.tried(j, watched)
 	err := b.Remember(s)
 	if errors.Is(err, state.ErrLower) {
 		b.recall()
 	}
-	if f := b.judge.Floor(); !f.Raise(a.Floor()).Equal(a.Floor()) {
+	raised := j.from.Floor()
+	if f := b.judge.Floor(); !f.Raise(raised).Equal(raised) {
 		return fmt.Errorf("%w: this machine remembers %s by now", accept.ErrRollback, f)
 	}
-	b.judge.Raise(a.Floor())
+	b.judge.Raise(raised)
 	if err != nil {
 		b.fail("memory", fmt.Errorf("%w: %w", errNotSaved, err))
 		return nil
 	}
-	b.state = s
+	b.read, b.state = s, s
 	return nil
 }

@@ -2,62 +2,16 @@ package boot
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"sync"
 	"time"
 
-	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 )
-
-// errQuiet says that the cards are off already: the round is over.
-var errQuiet = errors.New("the network is down for the hand-over")
-
-// start obtains the entry and hands over to it. It returns nil only where the
-// next kernel was started.
-func (b *boot) start(ctx context.Context, net Network, name string, a *accept.Accepted) error {
-	e, err := a.Entry(name)
-	if err != nil {
-		return err
-	}
-	if e.Linux == nil {
-		return fmt.Errorf("%w: %q", errKind, e.Unknown)
-	}
-	if !b.dropped {
-		b.dropped = true
-		if err := b.Drop(); err != nil {
-			b.fail("hardware", err)
-		}
-	}
-	if err := b.fits(e.Linux); err != nil {
-		return err
-	}
-	k, err := b.obtain(ctx, e.Linux)
-	if err != nil {
-		return err
-	}
-	defer k.Close()
-	started := time.Now()
-	if err := b.Load(k); err != nil {
-		return err
-	}
-	b.Log("load: %s in %.1f s", size(k.Size()), time.Since(started).Seconds())
-	if err := b.remember(a); err != nil {
-		return err
-	}
-	b.Log("handing over: %s %s", name, e.Title)
-	b.Log("command line: %s", k.Cmdline)
-	b.Flush(b.limits.Flush)
-	net.Quiet()
-	if err := b.Execute(); err != nil {
-		return fmt.Errorf("%w: %w", errQuiet, err)
-	}
-	return nil
-}
 
 // spareMemory is what must stay free while a kernel is loaded, in bytes: for the
 // agent itself and the buffers of its connections.
@@ -109,12 +63,17 @@ func (b *boot) obtain(ctx context.Context, l *manifest.Linux) (_ handover.Kernel
 		err = b.fetchAll(ctx, wants)
 	}
 	if err == nil {
-		err = k.Image.Seal()
-	}
-	if err == nil && k.Initrd != nil {
-		err = k.Initrd.Seal()
+		err = seal(k)
 	}
 	return k, err
+}
+
+// seal freezes what was fetched.
+func seal(k handover.Kernel) error {
+	if err := k.Image.Seal(); err != nil || k.Initrd == nil {
+		return err
+	}
+	return k.Initrd.Seal()
 }
 
 // reserve makes room for an object in memory and adds it to what is wanted.
@@ -143,15 +102,39 @@ func (b *boot) fetchAll(ctx context.Context, wants []want) error {
 	return context.Cause(ctx)
 }
 
-// fetch fetches one object from whichever mirrors do best.
+// carried copies an object from the medium, if it lies there. What does not have
+// the right hash, because the medium is worn out, is as good as missing.
+func (b *boot) carried(w want) bool {
+	f, err := b.Objects.Open(w.ref.SHA256.String())
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = io.Copy(io.NewOffsetWriter(w.to, 0), object.NewReader(f, w.ref))
+	if err != nil {
+		b.fail("obtain", fmt.Errorf("%s on the medium: %w", w.what, err))
+		return false
+	}
+	b.Log("obtain: %s: %s from the medium, sha256 %.16s", w.what, size(w.ref.Size), w.ref.SHA256)
+	return true
+}
+
+// fetch takes one object from the medium or from whichever mirrors do best.
 func (b *boot) fetch(ctx context.Context, w want) error {
+	if err := b.refuseRevoked(w.ref.SHA256); err != nil || b.carried(w) {
+		return err
+	}
 	started := time.Now()
 	if err := b.mirrors.Object(ctx, w.ref, w.to, b.progress(w.what, w.ref.Size)); err != nil {
 		return fmt.Errorf("%s: %w", w.what, err)
 	}
-	took := time.Since(started)
+	took, from := time.Since(started), b.origins.of(w.ref)
+	b.Story.Object(w.what, w.ref, took, from)
+	if u, err := url.Parse(from); err == nil && u.Host != "" {
+		from = " from " + u.Host
+	}
 	b.Log("obtain: %s: %s in %.1f s (%s)%s, sha256 %.16s",
-		w.what, size(w.ref.Size), took.Seconds(), rate(w.ref.Size, took), b.origins.of(w.ref), w.ref.SHA256)
+		w.what, size(w.ref.Size), took.Seconds(), rate(w.ref.Size, took), from, w.ref.SHA256)
 	return nil
 }
 

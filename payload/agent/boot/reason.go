@@ -7,7 +7,9 @@ import (
 
 	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/agent/handover"
+	"github.com/farboot/farboot/payload/agent/local"
 	"github.com/farboot/farboot/payload/agent/network"
+	"github.com/farboot/farboot/payload/agent/watchdog"
 	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/trust"
@@ -23,6 +25,10 @@ var (
 	errMemory = errors.New("not enough memory")
 	// errNotSaved says that the machine will not remember what it boots.
 	errNotSaved = errors.New("not remembered")
+	// errNetwork says that an entry wants a network that cannot be handed over.
+	errNetwork = errors.New("the network cannot be given to the next system")
+	// errCameBack says that a watched entry did not come up.
+	errCameBack = errors.New("the machine came back")
 	// errKind says that this agent does not know the entry's kind.
 	errKind = errors.New("this agent is too old for the entry's kind")
 )
@@ -65,6 +71,11 @@ var reasons = []struct {
 	{errNoEntry, "no-entry"},
 	{errKind, "unknown-kind"},
 	{errNotSaved, "not-saved"},
+	{errCameBack, "came-back"},
+	{errNetwork, "no-parameter"},
+	{local.ErrNone, "no-system"},
+	{handover.ErrFirmware, "no-boot-device"},
+	{watchdog.ErrNone, "no-watchdog"},
 	{handover.ErrRefused, "kexec-refused"},
 	{errMemory, "no-memory"},
 	{unix.ENOMEM, "no-memory"},

@@ -195,33 +195,26 @@ func newer(a, b *accept.Accepted) int {
 	return cmp.Or(cmp.Compare(g.Epoch, f.Epoch), cmp.Compare(g.Version, f.Version), cmp.Compare(b.Manifest.Version, a.Manifest.Version))
 }
 
-// origins remembers which host answered last for a file, by the file's name. It
-// is for the log: a mirror that was left in the middle does not show.
+// origins remembers which address answered last for a file, by the file's name.
+// It is for the log: a mirror that was left in the middle does not show.
 type origins struct {
 	mu   sync.Mutex
-	host map[string]string
+	last map[string]string
 }
 
 // answered takes note of an answer. It is a [fetch.OnDate].
 func (o *origins) answered(_ time.Time, address string, _ bool) {
-	u, err := url.Parse(address)
-	if err != nil {
-		return
-	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.host == nil {
-		o.host = map[string]string{}
+	if o.last == nil {
+		o.last = map[string]string{}
 	}
-	o.host[path.Base(u.Path)] = u.Host
+	o.last[path.Base(address)] = address
 }
 
-// of names the host that answered for an object, as " from HOST", or "".
+// of returns the address that answered for an object, or "".
 func (o *origins) of(ref object.Ref) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if host := o.host[path.Base(ref.Path())]; host != "" {
-		return " from " + host
-	}
-	return ""
+	return o.last[path.Base(ref.Path())]
 }

@@ -23,6 +23,8 @@ func (b *boot) tellTrust() {
 // signer's clock, and was as good at the time as a thief's who had the key.
 func (b *boot) tell(a *accept.Accepted, site string) {
 	m := a.Manifest
+	b.site = site
+	b.Story.Accepted(m.Epoch, m.Version)
 	b.clock.Offer(m.Issued, "the manifest's date", false)
 	now, what := b.clock.Time(), "version"
 	if m.Document != "" {

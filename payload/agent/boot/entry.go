@@ -1,0 +1,221 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/farboot/farboot/payload/accept"
+	"github.com/farboot/farboot/payload/agent/handover"
+	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/report"
+)
+
+// errQuiet says that the cards are off already: the round is over.
+var errQuiet = errors.New("the network is down for the hand-over")
+
+// job is an entry that is tried, and what it takes.
+type job struct {
+	name  string
+	entry manifest.Entry
+	from  *accept.Accepted // nil where the medium carries the entry
+	net   Network          // nil where none is up
+}
+
+// entries tries what the manifest lists for this machine, in order, but those
+// last that failed too often. It tells whether the next kernel was started, or
+// else whether the round is over.
+func (b *boot) entries(ctx context.Context, net Network, a *accept.Accepted) (started, over bool) {
+	id := b.Identity()
+	names := a.Manifest.Select(id)
+	if len(names) == 0 {
+		b.fail("choose", fmt.Errorf("%w: %s", errNoEntry, describe(id)))
+		return false, false
+	}
+	names = b.order(a, names)
+	b.Log("choose: %s (%s)", strings.Join(names, ", then "), describe(id))
+	b.drop(a, names)
+	for _, name := range names {
+		e, err := a.Entry(name)
+		if err == nil {
+			err = b.start(ctx, job{name: name, entry: e, from: a, net: net})
+		}
+		if err == nil {
+			return true, false
+		}
+		b.fail(name, err)
+		switch {
+		case ctx.Err() != nil || errors.Is(err, errQuiet):
+			return false, true
+		case errors.Is(err, accept.ErrRollback):
+			return false, false // so are its other entries
+		}
+	}
+	return false, false
+}
+
+// drop frees the memory of drivers once, unless a disk may have to be read.
+func (b *boot) drop(a *accept.Accepted, names []string) {
+	for _, name := range names {
+		if a.Manifest.Entries[name].Local != nil {
+			return
+		}
+	}
+	if b.dropped {
+		return
+	}
+	b.dropped = true
+	if err := b.Drop(); err != nil {
+		b.fail("hardware", err)
+	}
+}
+
+// fallback tries the entries on the medium, in order, without a network.
+func (b *boot) fallback(ctx context.Context) (started bool) {
+	for i, e := range b.medium.Fallback {
+		name := fmt.Sprintf("fallback %d", i+1)
+		err := b.start(ctx, job{name: name, entry: e})
+		if err == nil {
+			return true
+		}
+		b.fail(name, err)
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+	return false
+}
+
+// start tries an entry. It returns nil only where the machine was handed over.
+func (b *boot) start(ctx context.Context, j job) error {
+	b.Story.Chosen(j.name)
+	switch e := j.entry; {
+	case e.Linux != nil:
+		return b.linux(ctx, j)
+	case e.Local != nil && e.Local.Firmware:
+		return b.firmware(ctx, j)
+	case e.Local != nil:
+		return b.installed(ctx, j)
+	case e.Power != nil:
+		return b.switchOff(ctx, j)
+	}
+	return fmt.Errorf("%w: %q", errKind, j.entry.Unknown)
+}
+
+// linux obtains kernel and initrds and starts them.
+func (b *boot) linux(ctx context.Context, j job) error {
+	l := j.entry.Linux
+	if err := b.fits(l); err != nil {
+		return err
+	}
+	end := b.Story.Stage("obtain")
+	k, err := b.obtain(ctx, l)
+	end()
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	if l.Network {
+		if j.net == nil {
+			return fmt.Errorf("%w: there is none", errNetwork)
+		}
+		words, err := j.net.Use().Kernel()
+		if err != nil {
+			return fmt.Errorf("%w: %w", errNetwork, err)
+		}
+		k.Cmdline = strings.TrimSpace(k.Cmdline + " " + words)
+	}
+	return b.jump(ctx, j, k, time.Duration(l.Watchdog)*time.Second)
+}
+
+// jump loads the kernel and starts it, watched for that long if at all.
+func (b *boot) jump(ctx context.Context, j job, k handover.Kernel, watched time.Duration, steps ...handover.Step) error {
+	started, end := time.Now(), b.Story.Stage("load")
+	err := b.Load(k)
+	end()
+	if err != nil {
+		return err
+	}
+	b.Log("load: %s in %.1f s", size(k.Size()), time.Since(started).Seconds())
+	if err := b.remember(j, watched); err != nil {
+		return err
+	}
+	b.Log("handing over: %s %s", j.name, j.entry.Title)
+	b.Log("command line: %s", k.Cmdline)
+	b.leave(ctx, j, report.HandingOver, steps...)
+	if watched > 0 {
+		b.watch(watched)
+	}
+	if err := b.Execute(); err != nil {
+		if watched > 0 {
+			err = errors.Join(err, b.Disarm())
+		}
+		return fmt.Errorf("%w: %w", errQuiet, err)
+	}
+	return nil
+}
+
+// leave does what is to be done before the machine changes hands: the owner and
+// the screen are told, and cards and disks are let go.
+func (b *boot) leave(ctx context.Context, j job, outcome report.Outcome, steps ...handover.Step) {
+	if j.net != nil {
+		b.post(ctx, outcome)
+		steps = append(steps, handover.Step{Name: "network", Do: func() error { j.net.Quiet(); return nil }})
+	}
+	handover.Quiesce(b.Log, steps...)
+	b.Flush(b.limits.Flush)
+}
+
+// watch arms the watchdog. A machine without one boots all the same.
+func (b *boot) watch(least time.Duration) {
+	actual, err := b.Arm(least)
+	if err != nil {
+		b.fail("watchdog", err)
+	} else {
+		b.Log("watchdog: the machine is reset in %.0f s unless the next system takes over", actual.Seconds())
+	}
+	b.Flush(b.limits.Flush)
+}
+
+// firmware restarts the machine into the firmware's next boot device. A BIOS
+// cannot be told; it has an order of its own.
+func (b *boot) firmware(ctx context.Context, j job) error {
+	title, err := b.BootNext()
+	switch {
+	case err == nil:
+		b.Log("local: the firmware boots %s next", title)
+	case errors.Is(err, fs.ErrNotExist):
+		b.Log("local: this firmware has no variables: what boots next is as its setup says")
+	default:
+		return err
+	}
+	return b.restart(ctx, j, b.Reboot)
+}
+
+// switchOff restarts the machine or switches it off.
+func (b *boot) switchOff(ctx context.Context, j job) error {
+	switch action := j.entry.Power.Action; action {
+	case manifest.Reboot:
+		return b.restart(ctx, j, b.Reboot)
+	case manifest.Off:
+		return b.restart(ctx, j, b.PowerOff)
+	default:
+		return fmt.Errorf("%w: power action %q", errKind, action)
+	}
+}
+
+// restart gives the machine back to its firmware.
+func (b *boot) restart(ctx context.Context, j job, do func() error) error {
+	if err := b.remember(j, 0); err != nil {
+		return err
+	}
+	b.Log("handing over: %s %s", j.name, j.entry.Title)
+	b.leave(ctx, j, report.Rebooting)
+	if err := do(); err != nil {
+		return fmt.Errorf("%w: %w", errQuiet, err)
+	}
+	return nil
+}

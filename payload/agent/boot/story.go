@@ -1,0 +1,35 @@
+package boot
+
+import (
+	"context"
+	"errors"
+
+	"github.com/farboot/farboot/payload/report"
+	"github.com/farboot/farboot/payload/settings"
+)
+
+// post tells the owner how far this boot has come, where the medium says so. It
+// is bounded, and what fails is one line.
+func (b *boot) post(ctx context.Context, outcome report.Outcome) {
+	var urls []string
+	for _, to := range b.medium.Report {
+		if to != settings.ReportSite {
+			urls = append(urls, to)
+		} else if b.site != "" {
+			urls = append(urls, join(b.site, report.Path))
+		}
+	}
+	if len(urls) == 0 {
+		return
+	}
+	b.Story.Believes(b.judge.Store().Statement().Version)
+	err := b.Post(ctx, b.documents, urls, b.Story.Report(outcome, b.Identity(), b.clock.Time()))
+	switch {
+	case err == nil:
+		b.Log("report: sent")
+	case errors.Is(err, report.ErrNotTaken):
+		b.Log("report: %v", err)
+	default:
+		b.fail("report", err)
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+
+	"github.com/farboot/farboot/payload/agent/boot"
+	"github.com/farboot/farboot/payload/agent/console"
+	"github.com/farboot/farboot/payload/agent/handover"
+	"github.com/farboot/farboot/payload/agent/hardware"
+	"github.com/farboot/farboot/payload/agent/local"
+	"github.com/farboot/farboot/payload/agent/network"
+	"github.com/farboot/farboot/payload/agent/persist"
+	"github.com/farboot/farboot/payload/agent/watchdog"
+	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/netconf"
+	"github.com/farboot/farboot/payload/report"
+	"github.com/farboot/farboot/payload/settings"
+	"github.com/farboot/farboot/payload/state"
+)
+
+// mounts is where the file systems of disks are looked at.
+const mounts = "/run/local"
+
+// rooms connects the stages with this machine.
+func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Rooms {
+	sysfs := os.DirFS("/sys")
+	if handover.Locked(sysfs) {
+		c.Printf("hardware: Secure Boot is on: only signed kernels will start")
+	}
+	loader := drivers(ctx, c, sysfs)
+	need := func(name string) error { loader.Need(name); return nil }
+	var memory *persist.Places // from Ready on
+	dog := &keeper{sysfs: sysfs}
+	return boot.Rooms{
+		Log:   c.Printf,
+		Flush: c.Flush,
+		Ready: func(ctx context.Context, limit time.Duration) error {
+			loader.Wait(ctx, limit)
+			loader.Need(netconf.Modules(medium.Networks)...)
+			if err := persist.Mount(modulesDir()); err != nil {
+				c.Printf("%v", err)
+			}
+			memory = remembers(c, medium)
+			return hardware.WaitEntropy(ctx, c.Printf)
+		},
+		Drop:      loader.Drop,
+		Available: func() int64 { return hardware.Available(os.DirFS("/proc")) },
+		Identity:  func() manifest.Identity { return hardware.Identity(sysfs) },
+		Now:       time.Now,
+		SetClock:  hardware.SetClock,
+		Recall:    func() state.State { return memory.Load() },
+		Remember:  func(s state.State) error { return memory.Save(s) },
+		Places:    func() []string { return memory.Names() },
+		Network: func(ctx context.Context, limits network.Limits) boot.Network {
+			return network.Open(ctx, sysfs, limits, c.Printf, medium.Networks...)
+		},
+		Objects: os.DirFS(settings.ObjectDir),
+		Systems: func(ctx context.Context) ([]local.System, func() error, error) {
+			if err := os.MkdirAll(mounts, 0o700); err != nil {
+				return nil, nil, err
+			}
+			return local.Find(ctx, local.Config{Sysfs: sysfs, Dev: "/dev", Dir: mounts, LoadModule: need, Log: c.Printf})
+		},
+		Load:     func(k handover.Kernel) error { return handover.LoadTwice(k, sysfs, c.Printf) },
+		Execute:  handover.Execute,
+		BootNext: func() (string, error) { return handover.BootNext("/sys/firmware/efi/efivars") },
+		Reboot:   handover.Reboot,
+		PowerOff: handover.PowerOff,
+		Bark:     dog.bark,
+		Arm:      dog.arm,
+		Disarm:   dog.disarm,
+		Story: report.NewRecorder(console.Uptime, report.Report{
+			Boot: report.BootID(os.DirFS("/proc")), Model: hardware.Model(sysfs),
+			Medium: medium.Build, Product: medium.Store.Statement().Product,
+		}),
+		Post: report.Post,
+	}
+}
+
+// remembers opens the places of this machine's memory. The time that a stick
+// gets to show itself runs from here, so that it is after the first drivers.
+func remembers(c *console.Console, medium boot.Medium) *persist.Places {
+	return persist.Open(persist.Config{
+		Sys: "/sys", Dev: "/dev", Build: medium.Build, Log: c.Printf,
+		Product: medium.Store.Statement().Product, Channel: medium.Channel,
+	})
+}
+
+// modulesDir is where the running kernel's modules lie.
+func modulesDir() string { return path.Join("/lib/modules", hardware.Release()) }
+
+// drivers starts the loader in the background.
+func drivers(ctx context.Context, c *console.Console, sysfs fs.FS) *hardware.Loader {
+	loader := hardware.NewLoader(sysfs, modulesDir(), c.Printf)
+	go func() {
+		defer func() {
+			if err := crash(c, "loading drivers", recover()); err != nil {
+				c.Printf("hardware: [%s] no more drivers are loaded: %v", boot.Reason(err), err)
+			}
+		}()
+		loader.Run(ctx)
+	}()
+	return loader
+}
+
+// keeper has the machine's watchdog. It looks for it when it is first asked: the
+// driver may come late.
+type keeper struct {
+	sysfs fs.FS
+	dog   *watchdog.Dog
+}
+
+// find returns the watchdog.
+func (k *keeper) find() (_ *watchdog.Dog, err error) {
+	if k.dog == nil {
+		k.dog, err = watchdog.Find(k.sysfs, "/dev")
+	}
+	return k.dog, err
+}
+
+// bark tells whether the watchdog has reset the machine.
+func (k *keeper) bark() bool {
+	dog, err := k.find()
+	return err == nil && dog.Bark()
+}
+
+// arm starts the watchdog.
+func (k *keeper) arm(least time.Duration) (time.Duration, error) {
+	dog, err := k.find()
+	if err != nil {
+		return 0, err
+	}
+	return dog.Arm(least)
+}
+
+// disarm stops the watchdog if it runs.
+func (k *keeper) disarm() error {
+	if k.dog == nil {
+		return nil
+	}
+	return k.dog.Disarm()
+}
