@@ -18,8 +18,8 @@ import (
 	"github.com/farboot/farboot/payload/object"
 )
 
-// Limits of the server. It has no users and takes no bodies, so that the only
-// thing to run out of is connections.
+// Limits of the server. Of files it has no users and takes no bodies, so that the
+// only thing to run out of is connections.
 const (
 	// headerTime is how long a client may take to send a request.
 	headerTime = 10 * time.Second
@@ -56,8 +56,16 @@ func Handler(dir string, accessLog io.Writer) http.Handler {
 // Serve answers requests on ln with the files in dir until ctx ends, which is
 // no error. It closes ln.
 func Serve(ctx context.Context, ln net.Listener, dir string, accessLog io.Writer) error {
+	if err := ServeHandler(ctx, ln, Handler(dir, accessLog)); err != nil {
+		return fmt.Errorf("serve %s: %w", dir, err)
+	}
+	return nil
+}
+
+// ServeHandler is [Serve] with a handler of the caller's, within the same limits.
+func ServeHandler(ctx context.Context, ln net.Listener, h http.Handler) error {
 	server := &http.Server{
-		Handler:           Handler(dir, accessLog),
+		Handler:           h,
 		ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, WriteTimeout: pieceTime,
 		IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
 		ErrorLog: log.New(io.Discard, "", 0), // of no use but to whoever attacks
@@ -73,7 +81,7 @@ func Serve(ctx context.Context, ln net.Listener, dir string, accessLog io.Writer
 	})
 	err := server.Serve(ln)
 	if forget() {
-		return fmt.Errorf("serve %s: %w", dir, err)
+		return err
 	}
 	<-stopped
 	return nil

@@ -120,7 +120,7 @@ func (r *Recorder) Report(o Outcome, id manifest.Identity, now clock.Time) Repor
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := r.report
-	out.Format, out.Outcome, out.Machine = Format, o, machine(id)
+	out.Format, out.Outcome, out.Machine = Format, o, Of(id)
 	out.Uptime, out.Time, out.TimeTrusted = r.now(), now.Now.UTC().Truncate(time.Second), now.Trusted
 	out.Objects = slices.Clone(out.Objects)
 	for _, s := range r.stages {
@@ -162,8 +162,8 @@ func (s *stage) end(now int64) {
 	}
 }
 
-// machine takes the names that a manifest could hold.
-func machine(id manifest.Identity) Machine {
+// Of takes those of a machine's names that a manifest could hold.
+func Of(id manifest.Identity) Machine {
 	m := Machine{UUID: strings.ToLower(id.UUID), Serial: id.Serial}
 	if manifest.CheckMatch(manifest.Match{UUID: m.UUID}) != nil {
 		m.UUID = ""

@@ -56,6 +56,7 @@ sites that tell such machines what to boot.
 		buildCommand(),
 		publishCommand(),
 		serveCommand(),
+		machinesCommand(),
 		bootCommand(),
 		inspectCommand(),
 		verifyCommand(),

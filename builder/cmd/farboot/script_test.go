@@ -233,11 +233,12 @@ func cmdMirror(ts *testscript.TestScript, neg bool, args []string) {
 // serving finds the address in what "farboot serve" says first.
 var serving = regexp.MustCompile(`http://[0-9.:]+`)
 
-// cmdServe runs "serve FOLDER": "farboot serve" on a free port, whose address
-// becomes $SITE. At the end of the script it is interrupted and must end well.
+// cmdServe runs "serve FOLDER [FLAG...]": "farboot serve" on a free port, whose
+// address becomes $SITE. At the end of the script it is interrupted and must end
+// well.
 func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg || len(args) != 1, "serve FOLDER")
-	cmd := worldOf(ts).command("farboot", "serve", args[0], "--listen", "127.0.0.1:0")
+	usage(ts, neg || len(args) == 0, "serve FOLDER [FLAG...]")
+	cmd := worldOf(ts).command("farboot", append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
 	stderr, err := cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
