@@ -3,6 +3,7 @@ package medium
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/farboot/farboot/builder/grub"
@@ -14,10 +15,11 @@ import (
 
 // Compose puts together what the medium holds. It gives up soon after ctx ends.
 func Compose(ctx context.Context, p Parts) (*Medium, error) {
-	agent, err := readAgent(p.Agent)
+	agent, err := openAgent(p.Agent)
 	if err != nil {
 		return nil, err
 	}
+	defer agent.Close()
 	m := &Medium{Name: p.Recipe.Medium.Name, Epoch: p.Lock.Epoch}
 	c := &composer{ctx: ctx, Parts: p, m: m, agent: agent}
 	for _, step := range []func() error{c.kernel, c.layers, c.tell, c.initrd, c.records, c.menu, c.loaders} {
@@ -36,7 +38,7 @@ type composer struct {
 	ctx context.Context // Compose's
 	Parts
 	m     *Medium
-	agent []byte
+	agent *os.File
 	// shared are the layers that do not depend on the medium's identity.
 	shared []tree.File
 	// settings is what the agent is told.

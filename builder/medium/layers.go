@@ -2,14 +2,10 @@ package medium
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
-	"debug/buildinfo"
-	"debug/elf"
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -22,40 +18,6 @@ import (
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/settings"
 )
-
-// maxAgent is the most that /init may have, in bytes. DESIGN.md's budget.
-const maxAgent = 12_000_000
-
-// readAgent reads the file at path, once, and makes sure that it can be an
-// /init for every x86-64 machine.
-func readAgent(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("agent: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxAgent+1))
-	if err != nil {
-		return nil, fmt.Errorf("agent: %w", err)
-	}
-	if len(data) > maxAgent {
-		return nil, fmt.Errorf("agent %q: more than %d bytes", path, maxAgent)
-	}
-	e, err := elf.NewFile(bytes.NewReader(data))
-	if err != nil || e.Machine != elf.EM_X86_64 || e.Section(".interp") != nil {
-		return nil, fmt.Errorf("agent %q: not a static x86-64 program", path)
-	}
-	info, err := buildinfo.Read(bytes.NewReader(data))
-	if err != nil {
-		return data, nil // not built by Go: then it is not Go's setting that matters
-	}
-	for _, s := range info.Settings {
-		if s.Key == "GOAMD64" && s.Value != "v1" {
-			return nil, fmt.Errorf("agent %q: built for GOAMD64=%s, which older machines do not run; want v1", path, s.Value)
-		}
-	}
-	return data, nil
-}
 
 // kernel puts the agent's kernel on the medium.
 func (c *composer) kernel() error {
@@ -164,20 +126,6 @@ func (c *composer) walk(p *deb.Package) func(func(*tar.Header, io.Reader) error)
 			return visit(h, r)
 		})
 	}
-}
-
-// agentLayer holds /init and the folders that it mounts things on.
-func (c *composer) agentLayer() (tree.File, object.Ref, error) {
-	key := keyOf("agent", object.OfBytes(c.agent), c.compression(), c.m.Epoch)
-	return c.layer(key, func() ([]initramfs.File, error) {
-		bin := tree.Bytes("init", c.agent)
-		bin.Mode = 0o755
-		files := initramfs.FromTree(bin)
-		for _, dir := range []string{"dev", "etc", "proc", "run", "sys", "tmp"} {
-			files = append(files, initramfs.Dir(dir, 0o755))
-		}
-		return append(files, initramfs.CharDevice("dev/console", 0o600, 5, 1)), nil
-	})
 }
 
 // settingsLayer holds what differs from medium to medium, and the keys. It is

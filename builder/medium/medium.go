@@ -3,9 +3,8 @@
 // server.
 //
 // [Compose] takes a recipe with its locked and fetched inputs and returns a
-// [Medium]; [Medium.WriteImage] and [Medium.WriteNetboot] pack the same
-// content. The packages below it know the formats: iso9660, esp, hybrid;
-// inspect reads a finished image back.
+// [Medium]; [Medium.Write] packs it as both. The packages below it know the
+// formats: iso9660, esp, hybrid; inspect reads a finished image back.
 //
 // The same lock, agent, trust statement and floor give the same bytes: the epoch comes
 // from the lock, the GUIDs and the marker's name from the [BuildID]. Nothing

@@ -4,33 +4,65 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/farboot/farboot/builder/grub"
 	"github.com/farboot/farboot/builder/medium/hybrid"
 	"github.com/farboot/farboot/builder/netboot"
 	"github.com/farboot/farboot/builder/tree"
+	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/state"
 )
 
-// WriteImage writes the hybrid image to path. The file appears whole or not at
-// all.
-func (m *Medium) WriteImage(path string) error {
-	content := m.files.Clone()
-	if err := content.Add(m.core); err != nil {
-		return err
+// Write writes the hybrid image to the file at image and the same content as a
+// folder for a TFTP or HTTP server, and returns what the image's bytes are. Both
+// are made at the same time and appear when both are whole; until then what was
+// there before stays. A folder that is no netboot folder stays for good.
+func (m *Medium) Write(image, folder string) (object.Ref, error) {
+	if err := CheckNetboot(folder); err != nil {
+		return object.Ref{}, err
 	}
-	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+	f, err := renameio.NewPendingFile(image, renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
 	if err != nil {
-		return fmt.Errorf("image: %w", err)
+		return object.Ref{}, fmt.Errorf("image: %w", err)
 	}
 	defer f.Cleanup()
-	err = hybrid.Write(f.File, hybrid.Medium{
+	temp, err := os.MkdirTemp(filepath.Dir(folder), "."+filepath.Base(folder)+"-*")
+	if err != nil {
+		return object.Ref{}, fmt.Errorf("netboot: %w", err)
+	}
+	defer os.RemoveAll(temp)
+	var ref object.Ref
+	var g errgroup.Group
+	g.Go(func() (err error) { ref, err = m.writeImage(f.File); return err })
+	g.Go(func() error { return m.writeNetboot(filepath.Join(temp, "new")) })
+	if err := g.Wait(); err != nil {
+		return object.Ref{}, err
+	}
+	// The folder first: where that is refused there is to be no image either.
+	if err := replaceFolder(folder, temp); err != nil {
+		return object.Ref{}, fmt.Errorf("netboot: %w", err)
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return object.Ref{}, fmt.Errorf("image: %w", err)
+	}
+	return ref, nil
+}
+
+// writeImage fills f, which is empty. It is hashed while the disk takes it.
+func (m *Medium) writeImage(f *os.File) (object.Ref, error) {
+	content := m.files.Clone()
+	if err := content.Add(m.core); err != nil {
+		return object.Ref{}, err
+	}
+	err := hybrid.Write(f, hybrid.Medium{
 		Tree:      content,
 		VolumeID:  volumeID(m.Name),
 		Publisher: "FARBOOT",
@@ -44,12 +76,15 @@ func (m *Medium) WriteImage(path string) error {
 		ESP:       espPath,
 	})
 	if err != nil {
-		return fmt.Errorf("image: %w", err)
+		return object.Ref{}, fmt.Errorf("image: %w", err)
 	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("image: %w", err)
+	var disk errgroup.Group
+	disk.Go(f.Sync)
+	ref, err := object.Of(io.NewSectionReader(f, 0, math.MaxInt64))
+	if err := errors.Join(err, disk.Wait()); err != nil {
+		return object.Ref{}, fmt.Errorf("image: %w", err)
 	}
-	return nil
+	return ref, nil
 }
 
 // volumeID makes a label of the recipe's name: at most 32 characters of the
@@ -64,34 +99,29 @@ func volumeID(name string) string {
 	return id[:min(len(id), 32)]
 }
 
-// WriteNetboot writes the same content as a folder for a TFTP or HTTP server.
-// An older folder at dir stays until the new one is complete; one that is no
-// netboot folder stays for good.
-func (m *Medium) WriteNetboot(dir string) error {
-	if err := CheckNetboot(dir); err != nil {
-		return err
-	}
+// writeNetboot makes the netboot folder at dir, where nothing is yet.
+func (m *Medium) writeNetboot(dir string) error {
 	t, err := m.netboot()
 	if err != nil {
 		return err
 	}
-	temp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+"-*")
-	if err != nil {
-		return fmt.Errorf("netboot: %w", err)
-	}
-	defer os.RemoveAll(temp)
-	fresh := filepath.Join(temp, "new")
 	for _, f := range t.Files() {
-		if err := writeFile(fresh, f, m.Epoch); err != nil {
+		if err := writeFile(dir, f, m.Epoch); err != nil {
 			return fmt.Errorf("netboot: %w", err)
 		}
 	}
-	if err := os.Rename(dir, filepath.Join(temp, "old")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("netboot: %w", err)
+	return nil
+}
+
+// replaceFolder puts the folder "new" below temp in the place of dir, and leaves
+// what was there below temp.
+func replaceFolder(dir, temp string) error {
+	old := filepath.Join(temp, "old")
+	if err := os.Rename(dir, old); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
-	if err := os.Rename(fresh, dir); err != nil {
-		back := os.Rename(filepath.Join(temp, "old"), dir)
-		return fmt.Errorf("netboot: %w", errors.Join(err, back))
+	if err := os.Rename(filepath.Join(temp, "new"), dir); err != nil {
+		return errors.Join(err, os.Rename(old, dir))
 	}
 	return nil
 }

@@ -121,14 +121,7 @@ func (b build) run(c *cobra.Command, path string) error {
 // write packs the medium and reports.
 func (b build) write(c *cobra.Command, m *medium.Medium, result built) error {
 	var err error
-	// The folder first: where that is refused there is to be no image either.
-	if err := m.WriteNetboot(result.Netboot); err != nil {
-		return err
-	}
-	if err := m.WriteImage(result.Image); err != nil {
-		return err
-	}
-	if result.Ref, err = hashFile(result.Image); err != nil {
+	if result.Ref, err = m.Write(result.Image, result.Netboot); err != nil {
 		return err
 	}
 	if b.json {
@@ -168,14 +161,4 @@ func (b build) agentPath() (string, error) {
 		return "", withHint(fmt.Errorf("agent: %w", err), `"make" builds it beside farboot; --agent names another place`)
 	}
 	return path, nil
-}
-
-// hashFile returns the size and hash of the file at path.
-func hashFile(path string) (object.Ref, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return object.Ref{}, err
-	}
-	defer f.Close()
-	return object.Of(f)
 }
