@@ -31,14 +31,14 @@ func CheckReport(s string) error {
 
 // CheckSyslog tells what is wrong with the address of a log server, which is
 // udp://HOST:PORT or tcp://HOST:PORT. The empty one is none.
-func CheckSyslog(s string) error { return address("syslog", s, "udp", "tcp") }
+func CheckSyslog(s string) error { return address(s, "udp", "tcp") }
 
 // CheckProxy tells what is wrong with the address of a proxy, http://HOST:PORT.
 // The empty one is none.
-func CheckProxy(s string) error { return address("proxy", s, "http") }
+func CheckProxy(s string) error { return address(s, "http") }
 
 // address checks a URL that is a scheme, a host and a port.
-func address(what, s string, schemes ...string) error {
+func address(s string, schemes ...string) error {
 	if s == "" {
 		return nil
 	}
@@ -47,7 +47,7 @@ func address(what, s string, schemes ...string) error {
 		err = errors.New("no port, or more than a host with one")
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w; want %s://HOST:PORT", what, err, strings.Join(schemes, ":// or "))
+		return fmt.Errorf("%w; want %s://HOST:PORT", err, strings.Join(schemes, ":// or "))
 	}
 	return nil
 }

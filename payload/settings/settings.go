@@ -131,7 +131,13 @@ func (s Settings) check() error {
 			return fmt.Errorf("fallback %d: %w", i+1, err)
 		}
 	}
-	return cmp.Or(s.Floor.Check(), netconf.Check(s.Networks), CheckProxy(s.Proxy), CheckSyslog(s.Syslog))
+	if err := CheckProxy(s.Proxy); err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	if err := CheckSyslog(s.Syslog); err != nil {
+		return fmt.Errorf("syslog: %w", err)
+	}
+	return cmp.Or(s.Floor.Check(), netconf.Check(s.Networks))
 }
 
 // checkFallback tells what is wrong with an entry on the medium. Agent and entry
