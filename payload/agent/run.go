@@ -9,11 +9,14 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/farboot/farboot/payload/agent/boot"
 	"github.com/farboot/farboot/payload/agent/console"
 	"github.com/farboot/farboot/payload/agent/hardware"
+	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/report"
 	"golang.org/x/sys/unix"
 )
 
@@ -58,7 +61,31 @@ func start(ctx context.Context, c *console.Console) (err error) {
 		return fmt.Errorf("this medium cannot be used: %w", err)
 	}
 	c.Printf("farboot: medium %s of %s", medium.Build, medium.Built.UTC().Format(time.DateOnly))
+	if err := syslog(ctx, c, medium); err != nil {
+		c.Printf("[%s] %v", boot.Reason(err), err)
+	}
 	return boot.Run(ctx, rooms(ctx, c, medium), medium, boot.DefaultLimits())
+}
+
+// syslog sends all lines to a server as well, where the medium names one.
+func syslog(ctx context.Context, c *console.Console, medium boot.Medium) error {
+	if medium.Syslog == "" {
+		return nil
+	}
+	sysfs := os.DirFS("/sys")
+	return c.Syslog(ctx, console.Syslog{
+		URL: medium.Syslog, Boot: report.BootID(os.DirFS("/proc")), Build: medium.Build,
+		Host: func() string {
+			ids := manifest.DocumentIDs(hardware.Identity(sysfs))
+			return strings.Join(ids[:min(1, len(ids))], "")
+		},
+		Now: func() time.Time {
+			if now := time.Now(); now.After(medium.Built) {
+				return now
+			}
+			return time.Time{}
+		},
+	})
 }
 
 // crash shows a recovered panic with its stack, where there is one.

@@ -163,10 +163,12 @@ func (b *boot) jump(ctx context.Context, j job, k handover.Kernel, watched time.
 func (b *boot) leave(ctx context.Context, j job, outcome report.Outcome, steps ...handover.Step) {
 	if j.net != nil {
 		b.post(ctx, outcome)
+	}
+	b.Flush(b.limits.Flush) // while lines can go over the network
+	if j.net != nil {
 		steps = append(steps, handover.Step{Name: "network", Do: func() error { j.net.Quiet(); return nil }})
 	}
 	handover.Quiesce(b.Log, steps...)
-	b.Flush(b.limits.Flush)
 }
 
 // watch arms the watchdog. A machine without one boots all the same.
