@@ -3,12 +3,13 @@ package grub
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"regexp"
 
-	"github.com/ulikunitz/xz/lzma"
+	"github.com/farboot/farboot/builder/initramfs/xz"
 )
 
 // Places in memory of GRUB's i386-pc images (include/grub/offsets.h and
@@ -36,14 +37,6 @@ const (
 
 const sectorSize = 512
 
-// dictionary is what grub-mkimage compresses with, in bytes. The decoder uses
-// its output as dictionary, so it must not be told.
-const dictionary = 1 << 16
-
-// lzmaHeader is the length of the classic .lzma header, which GRUB's decoder
-// does without.
-const lzmaHeader = 13
-
 // CoreConfig says what goes into a core image.
 type CoreConfig struct {
 	// Modules are names without ".mod". What they need comes along.
@@ -63,22 +56,60 @@ type CoreConfig struct {
 // The image is not ready yet: once its place on the medium is known,
 // [PatchBootInfo] fills in the rest.
 func Core(src fs.FS, c CoreConfig) ([]byte, error) {
+	prepared, err := Prepare(src, c)
+	if err != nil {
+		return nil, err
+	}
+	return Finish(prepared, c)
+}
+
+// prepared is a core image whose payload lacks its tail.
+type prepared struct {
+	CDBoot, Diskboot, Decompressor []byte
+	Size, Tail                     int    // of the payload without tail, of the tail; in bytes
+	Stream                         []byte // xz.Begin's
+}
+
+// Prepare does the part of [Core] that takes long, to compress the payload, for
+// any number of calls of [Finish] with texts that are as long as those of c.
+func Prepare(src fs.FS, c CoreConfig) ([]byte, error) {
 	if err := checkVersion(src); err != nil {
+		return nil, err
+	}
+	if err := checkCoreConfig(c); err != nil {
 		return nil, err
 	}
 	boot, err := readBootCode(src)
 	if err != nil {
 		return nil, err
 	}
-	payload, err := buildPayload(src, c)
+	tail := len(c.tail())
+	payload, err := buildPayload(src, c.Modules, tail)
 	if err != nil {
 		return nil, err
 	}
-	packed, err := compress(payload)
+	return json.Marshal(prepared{boot.cdboot, boot.diskboot, boot.decompressor, len(payload), tail, xz.Begin(payload)})
+}
+
+// Finish makes the core image of what [Prepare] returned. The modules of c do
+// not count any more.
+func Finish(from []byte, c CoreConfig) ([]byte, error) {
+	if err := checkCoreConfig(c); err != nil {
+		return nil, err
+	}
+	var p prepared
+	if err := json.Unmarshal(from, &p); err != nil {
+		return nil, fmt.Errorf("grub: prepared core image: %w", err)
+	}
+	tail := c.tail()
+	if len(tail) != p.Tail {
+		return nil, fmt.Errorf("grub: core image prepared for a tail of %d bytes, not %d", p.Tail, len(tail))
+	}
+	packed, err := xz.Finish(p.Stream, tail)
 	if err != nil {
 		return nil, fmt.Errorf("grub: compressing the core image: %w", err)
 	}
-	return boot.assemble(packed, len(payload))
+	return bootCode{p.CDBoot, p.Diskboot, p.Decompressor}.assemble(packed, p.Size+len(tail))
 }
 
 // knownVersion is what this package was checked against. Another may lay its
@@ -101,28 +132,6 @@ func checkVersion(src fs.FS) error {
 		return fmt.Errorf("grub: version %q: only %s is supported (Debian 12)", m[1], knownVersion)
 	}
 	return nil
-}
-
-// compress packs the payload as GRUB's decoder expects it: LZMA with lc=3 lp=0
-// pb=2, without header and end marker.
-func compress(payload []byte) ([]byte, error) {
-	var out bytes.Buffer
-	w, err := lzma.WriterConfig{
-		Properties:   &lzma.Properties{LC: 3, LP: 0, PB: 2},
-		DictCap:      dictionary,
-		Size:         int64(len(payload)),
-		SizeInHeader: true,
-	}.NewWriter(&out)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(payload); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes()[lzmaHeader:], nil
 }
 
 // bootCode is what stands before the packed payload.

@@ -132,7 +132,7 @@ func unpack(t *testing.T, image []byte) []byte {
 	core := image[2048+512:]
 	packed := binary.LittleEndian.Uint32(core[0x08:])
 	size := binary.LittleEndian.Uint32(core[0x0c:])
-	header := []byte{(2*5+0)*9 + 3, 0, 0, 1, 0}
+	header := []byte{(2*5+0)*9 + 3, 0, 0, 16, 0} // dictionary: GRUB looks back as far as its output goes
 	header = binary.LittleEndian.AppendUint64(header, uint64(size))
 	r, err := lzma.NewReader(io.MultiReader(bytes.NewReader(header), bytes.NewReader(core[len(core)-int(packed):])))
 	if err != nil {

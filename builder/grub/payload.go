@@ -24,17 +24,13 @@ const (
 )
 
 // buildPayload returns what the decompressor unpacks to linkAddress: the kernel
-// and behind it the modules, the early configuration and the prefix, in the
-// order of grub-mkimage.
-func buildPayload(src fs.FS, c CoreConfig) ([]byte, error) {
-	if err := checkCoreConfig(c); err != nil {
-		return nil, err
-	}
+// and behind it the modules, in the order of grub-mkimage. The tail follows.
+func buildPayload(src fs.FS, modules []string, tail int) ([]byte, error) {
 	payload, err := loadKernel(src)
 	if err != nil {
 		return nil, err
 	}
-	names, err := closure(src, c.Modules)
+	names, err := closure(src, modules)
 	if err != nil {
 		return nil, err
 	}
@@ -46,14 +42,20 @@ func buildPayload(src fs.FS, c CoreConfig) ([]byte, error) {
 		}
 		objects = appendObject(objects, objectELF, module)
 	}
-	if c.Config != "" {
-		objects = appendObject(objects, objectConfig, append([]byte(c.Config), 0))
-	}
-	objects = appendObject(objects, objectPrefix, append([]byte(c.Prefix), 0))
-	for _, field := range []uint32{moduleMagic, moduleInfoSize, uint32(moduleInfoSize + len(objects))} {
+	for _, field := range []uint32{moduleMagic, moduleInfoSize, uint32(moduleInfoSize + len(objects) + tail)} {
 		payload = binary.LittleEndian.AppendUint32(payload, field)
 	}
 	return append(payload, objects...), nil
+}
+
+// tail returns the last objects of the payload: the early configuration and the
+// prefix.
+func (c CoreConfig) tail() []byte {
+	var objects []byte
+	if c.Config != "" {
+		objects = appendObject(objects, objectConfig, append([]byte(c.Config), 0))
+	}
+	return appendObject(objects, objectPrefix, append([]byte(c.Prefix), 0))
 }
 
 // checkCoreConfig refuses what would end as a truncated string in the image.

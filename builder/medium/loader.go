@@ -3,16 +3,18 @@ package medium
 import (
 	"archive/tar"
 	"archive/zip"
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/farboot/farboot/builder/grub"
-	"github.com/farboot/farboot/builder/lock"
 	"github.com/farboot/farboot/builder/medium/esp"
 	"github.com/farboot/farboot/builder/tree"
 )
@@ -28,69 +30,73 @@ func (c *composer) loaders() error {
 	return g.Wait()
 }
 
-// biosLoader builds GRUB's core image. The cache keeps it, since to compress it
-// takes a quarter of a warm build's work.
+// biosLoader builds GRUB's core image. The cache keeps it without the text that
+// names the medium: to unpack the package and to compress the image would take
+// longer than all the rest of a warm build.
 func (c *composer) biosLoader() error {
 	pkg, ok := c.Lock.Lookup("deb:" + grubPCPackage)
 	if !ok {
 		return fmt.Errorf("lock: %q is missing", grubPCPackage)
 	}
-	modules, err := c.grubFiles(pkg)
-	if err != nil {
-		return err
-	}
-	defer modules.Close()
 	early, err := grub.EarlyConfig("/"+c.m.Build.marker(), "/"+path.Dir(configPath))
 	if err != nil {
 		return err
 	}
-	core, _, err := c.Cache.Layer(keyOf("grub core", pkg.Ref, early), func(w io.Writer) error {
-		core, err := grub.Core(modules, grub.CoreConfig{Modules: grub.MenuModules(), Prefix: "/" + path.Dir(configPath), Config: early})
+	config := grub.CoreConfig{Modules: grub.MenuModules(), Prefix: "/" + path.Dir(configPath), Config: early}
+	name, _, err := c.Cache.Layer(keyOf("grub core", pkg.Ref, len(early)), func(w io.Writer) error {
+		modules, err := c.grubFiles()
+		if err != nil {
+			return err
+		}
+		prepared, err := grub.Prepare(modules, config)
 		if err == nil {
-			_, err = w.Write(core)
+			_, err = w.Write(prepared)
 		}
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", grubPCPackage, err)
 	}
-	if c.m.core, err = fromCache(corePath, core); err != nil {
+	prepared, err := os.ReadFile(name)
+	if err != nil {
 		return err
 	}
-	c.m.bootCode, err = fs.ReadFile(modules, "boot_hybrid.img")
+	core, err := grub.Finish(prepared, config)
+	if err != nil {
+		return fmt.Errorf("%s: %w", grubPCPackage, err)
+	}
+	c.m.core = tree.Bytes(corePath, core)
+	code, _, err := c.Blobs.File(grubPCPackage, grubModuleDir+"/boot_hybrid.img")
+	if err != nil {
+		return fmt.Errorf("BIOS loader: %w", err)
+	}
+	c.m.bootCode, err = os.ReadFile(code)
 	return err
 }
 
-// grubFiles returns GRUB's modules. They are kept in the cache as an archive
-// that is quick to open: a new core image is due with every build, and
-// unpacking the package takes longer than all the rest of a warm one.
-func (c *composer) grubFiles(pkg lock.Input) (*zip.ReadCloser, error) {
-	archive, _, err := c.Cache.Layer(keyOf("grub modules", pkg.Ref), func(w io.Writer) error {
-		deb, err := c.Blobs.Deb(grubPCPackage)
-		if err != nil {
-			return err
-		}
-		z := zip.NewWriter(w)
-		err = deb.Walk(func(h *tar.Header, r io.Reader) error {
-			name, in := strings.CutPrefix(h.Name, grubModuleDir+"/")
-			if !in || h.Typeflag != tar.TypeReg {
-				return nil
-			}
-			f, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
-			if err == nil {
-				_, err = io.Copy(f, r)
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		return z.Close()
-	})
+// grubFiles returns GRUB's modules, some 3 MB, in memory.
+func (c *composer) grubFiles() (fs.FS, error) {
+	deb, err := c.Blobs.Deb(grubPCPackage)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", grubPCPackage, err)
+		return nil, err
 	}
-	return zip.OpenReader(archive)
+	var archive bytes.Buffer
+	z := zip.NewWriter(&archive)
+	err = deb.Walk(func(h *tar.Header, r io.Reader) error {
+		name, in := strings.CutPrefix(h.Name, grubModuleDir+"/")
+		if !in || h.Typeflag != tar.TypeReg {
+			return nil
+		}
+		f, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
+		if err == nil {
+			_, err = io.Copy(f, r)
+		}
+		return err
+	})
+	if err := errors.Join(err, z.Close()); err != nil {
+		return nil, err
+	}
+	return zip.NewReader(bytes.NewReader(archive.Bytes()), int64(archive.Len()))
 }
 
 // efiLoader takes shim and GRUB, both signed, from their packages, and makes

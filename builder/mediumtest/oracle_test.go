@@ -162,8 +162,8 @@ func unpack(t *testing.T, path string) []byte {
 	if int64(packed) > int64(len(core)) {
 		t.Fatalf("%s: %d packed bytes in a core of %d", path, packed, len(core))
 	}
-	// GRUB leaves the LZMA header out: lc=3, lp=0, pb=2, dictionary of 64 KiB.
-	header := binary.LittleEndian.AppendUint64([]byte{(2*5+0)*9 + 3, 0, 0, 1, 0}, uint64(size))
+	// GRUB leaves the LZMA header out: lc=3, lp=0, pb=2, dictionary: all of the output.
+	header := binary.LittleEndian.AppendUint64([]byte{(2*5+0)*9 + 3, 0, 0, 16, 0}, uint64(size))
 	r, err := lzma.NewReader(io.MultiReader(bytes.NewReader(header), bytes.NewReader(core[len(core)-int(packed):])))
 	if err != nil {
 		t.Fatal(err)

@@ -71,38 +71,41 @@ type model struct {
 // lengths codes the length of a match, less minLen: 8 short and 8 middle ones
 // by position, and 256 long ones.
 type lengths struct {
-	notLow, notMid prob
-	low, mid       [posStates][8]prob
-	high           [256]prob
+	choice   [2]prob // not low, not mid
+	low, mid [posStates][8]prob
+	high     [256]prob
 }
 
 // reset makes the model forget everything.
 func (m *model) reset() {
 	*m = model{}
-	for s := range m.match {
-		fill(m.match[s][:])
-		fill(m.rep0Long[s][:])
-	}
-	for _, p := range [][]prob{m.isRep[:], m.rep0[:], m.rep1[:], m.rep2[:], m.special[:], m.align[:]} {
+	for _, p := range m.tables() {
 		fill(p)
 	}
-	for i := range m.literals {
-		fill(m.literals[i][:])
-	}
-	for i := range m.slot {
-		fill(m.slot[i][:])
-	}
-	m.matchLen.reset()
-	m.repLen.reset()
 }
 
-func (l *lengths) reset() {
-	l.notLow, l.notMid = probInit, probInit
-	for i := range l.low {
-		fill(l.low[i][:])
-		fill(l.mid[i][:])
+// tables lists all probabilities.
+func (m *model) tables() [][]prob {
+	all := [][]prob{m.isRep[:], m.rep0[:], m.rep1[:], m.rep2[:], m.special[:], m.align[:]}
+	for s := range m.match {
+		all = append(all, m.match[s][:], m.rep0Long[s][:])
 	}
-	fill(l.high[:])
+	for i := range m.literals {
+		all = append(all, m.literals[i][:])
+	}
+	for i := range m.slot {
+		all = append(all, m.slot[i][:])
+	}
+	return append(m.matchLen.tables(all), m.repLen.tables(nil)...)
+}
+
+// tables appends all probabilities of a length.
+func (l *lengths) tables(all [][]prob) [][]prob {
+	all = append(all, l.choice[:], l.high[:])
+	for i := range l.low {
+		all = append(all, l.low[i][:], l.mid[i][:])
+	}
+	return all
 }
 
 func fill(p []prob) {
@@ -115,15 +118,15 @@ func fill(p []prob) {
 func (l *lengths) encode(r *rangeCoder, n, posState int) {
 	switch v := uint32(n - minLen); {
 	case v < 8:
-		r.bit(&l.notLow, 0)
+		r.bit(&l.choice[0], 0)
 		r.tree(l.low[posState][:], v, 3)
 	case v < 16:
-		r.bit(&l.notLow, 1)
-		r.bit(&l.notMid, 0)
+		r.bit(&l.choice[0], 1)
+		r.bit(&l.choice[1], 0)
 		r.tree(l.mid[posState][:], v-8, 3)
 	default:
-		r.bit(&l.notLow, 1)
-		r.bit(&l.notMid, 1)
+		r.bit(&l.choice[0], 1)
+		r.bit(&l.choice[1], 1)
 		r.tree(l.high[:], v-16, 8)
 	}
 }
@@ -132,11 +135,11 @@ func (l *lengths) encode(r *rangeCoder, n, posState int) {
 func (l *lengths) price(n, posState int) uint32 {
 	switch v := uint32(n - minLen); {
 	case v < 8:
-		return price(l.notLow, 0) + treePrice(l.low[posState][:], v, 3)
+		return price(l.choice[0], 0) + treePrice(l.low[posState][:], v, 3)
 	case v < 16:
-		return price(l.notLow, 1) + price(l.notMid, 0) + treePrice(l.mid[posState][:], v-8, 3)
+		return price(l.choice[0], 1) + price(l.choice[1], 0) + treePrice(l.mid[posState][:], v-8, 3)
 	default:
-		return price(l.notLow, 1) + price(l.notMid, 1) + treePrice(l.high[:], v-16, 8)
+		return price(l.choice[0], 1) + price(l.choice[1], 1) + treePrice(l.high[:], v-16, 8)
 	}
 }
 

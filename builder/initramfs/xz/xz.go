@@ -1,5 +1,6 @@
 // Package xz compresses to the .xz format as a kernel reads it: LZMA2 and
-// CRC32, no filter. The one call is [Encode].
+// CRC32, no filter. The one call is [Encode]. [Begin] and [Finish] are for bare
+// LZMA, as GRUB's core image has it.
 //
 // It exists for size. ulikunitz/xz takes each match as it comes; this package
 // weighs the matches of a stretch of input against each other by what they cost
