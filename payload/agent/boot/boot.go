@@ -92,7 +92,8 @@ type boot struct {
 	clock     *clock.Clock
 	judge     *accept.Judge
 	documents *fetch.Client  // by which small files are asked for
-	mirrors   *fetch.Mirrors // by which objects are, and what is known of the sites
+	objects   *fetch.Client  // by which kernels and initrds are
+	mirrors   *fetch.Mirrors // what is known of the sites that have them
 	proxy     string         // through which both ask; empty is none
 	origins   origins        // of objects
 
@@ -111,7 +112,10 @@ type boot struct {
 // has been started, which on a real machine nobody sees, or when ctx ends.
 func Run(ctx context.Context, rooms Rooms, medium Medium, limits Limits) error {
 	b := newBoot(rooms, medium, limits)
-	if err := b.Ready(ctx, limits.Drivers); err != nil {
+	end := b.Story.Stage("hardware")
+	err := b.Ready(ctx, limits.Drivers)
+	end()
+	if err != nil {
 		return err
 	}
 	b.startClock()
@@ -148,6 +152,7 @@ func newBoot(rooms Rooms, medium Medium, limits Limits) *boot {
 func (b *boot) round(ctx context.Context) bool {
 	net := b.Network(ctx, b.limits.Network)
 	defer net.Close()
+	defer b.crashed(ctx)
 	b.recall() // while the cards ask for leases
 	for {
 		end := b.Story.Stage("network")
@@ -160,6 +165,8 @@ func (b *boot) round(ctx context.Context) bool {
 		if proxy := cmp.Or(lease.Proxy, b.medium.Proxy); proxy != b.proxy {
 			b.connect(proxy)
 		}
+		b.documents.Close() // connections of the network before lead nowhere
+		b.objects.Close()
 		started, over := b.sites(ctx, net)
 		if started || over {
 			return started

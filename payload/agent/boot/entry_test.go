@@ -295,6 +295,23 @@ func TestReports(t *testing.T) {
 	}
 }
 
+// The owner is told of a crash before the network is gone.
+func TestReportOfCrash(t *testing.T) {
+	l := newSimLab(t)
+	l.publish(t, 12)
+	l.settings.Report = []string{settings.ReportSite}
+	l.load = func() error { panic("nil map") }
+	defer func() {
+		if r := recover(); r != "nil map" {
+			t.Errorf("recovered %v", r)
+		}
+		if len(l.reports) != 1 || l.reports[0].Outcome != report.Rebooting || l.reports[0].Code != "crashed" {
+			t.Errorf("reported %+v", l.reports)
+		}
+	}()
+	t.Errorf("run: %v", l.run(t))
+}
+
 // A kernel on a disk is taken as it is, unless it is revoked or too large.
 func TestCopyFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "vmlinuz")

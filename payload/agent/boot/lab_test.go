@@ -3,6 +3,7 @@ package boot
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -119,6 +120,7 @@ type lab struct {
 	posted     []string
 	reports    []report.Report
 	opened     int // networks
+	closed     int
 	quiet      int
 	clock      time.Time
 	saved      []state.State
@@ -272,6 +274,9 @@ func (l *lab) rooms() Rooms {
 		Disarm: counted(&l.disarmed, nil),
 		Story:  report.NewRecorder(func() time.Duration { return time.Since(built) }, report.Report{Boot: report.BootID(fstest.MapFS{})}),
 		Post: func(_ context.Context, _ *fetch.Client, urls []string, r report.Report) error {
+			if l.closed >= l.opened {
+				return errors.New("there is no network")
+			}
 			l.posted, l.reports = append(l.posted, urls...), append(l.reports, r)
 			return nil
 		},
@@ -373,4 +378,4 @@ func (w *wire) Use() netconf.Use {
 }
 
 func (w *wire) Quiet() { w.lab.quiet++ }
-func (w *wire) Close() {}
+func (w *wire) Close() { w.lab.closed++ }

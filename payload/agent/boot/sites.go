@@ -31,8 +31,8 @@ func (b *boot) connect(proxy string) {
 	}
 	b.proxy = proxy
 	b.documents = fetch.New(b.limits.Documents, append(options, fetch.OnDate(b.date))...)
-	objects := fetch.New(b.limits.Objects, append(options, fetch.OnDate(b.origins.answered))...)
-	b.mirrors = fetch.NewMirrors(objects, b.Log, b.medium.Site...)
+	b.objects = fetch.New(b.limits.Objects, append(options, fetch.OnDate(b.origins.answered))...)
+	b.mirrors = fetch.NewMirrors(b.objects, b.Log, b.medium.Site...)
 }
 
 // sites boots by the newest manifest that any site has. All sites are asked at
@@ -56,9 +56,12 @@ func (b *boot) sites(ctx context.Context, net Network) (started, over bool) {
 	arrivals := b.visitAll(visiting)
 	seen := map[object.ID]bool{}
 	for pending := len(b.medium.Site); pending > 0 && ctx.Err() == nil; {
+		end := b.Story.Stage("manifest")
 		visits := b.gather(ctx, arrivals, pending)
 		pending -= len(visits)
-		for _, c := range b.judgeAll(ctx, visits, seen) {
+		found := b.judgeAll(ctx, visits, seen)
+		end()
+		for _, c := range found {
 			b.tell(c.Accepted, c.site)
 			started, over = b.entries(ctx, net, c.Accepted)
 			if started || over || ctx.Err() != nil {

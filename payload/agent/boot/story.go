@@ -3,6 +3,7 @@ package boot
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/farboot/farboot/payload/report"
 	"github.com/farboot/farboot/payload/settings"
@@ -32,4 +33,16 @@ func (b *boot) post(ctx context.Context, outcome report.Outcome) {
 	default:
 		b.fail("report", err)
 	}
+}
+
+// crashed is deferred where a panic may pass while there is a network: it tells
+// the owner, and the panic goes on.
+func (b *boot) crashed(ctx context.Context) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	b.Story.Fail("agent", Reason(ErrCrashed), fmt.Sprint(r))
+	b.post(ctx, report.Rebooting)
+	panic(r)
 }
