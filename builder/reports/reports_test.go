@@ -153,6 +153,7 @@ func TestHandlerRefuses(t *testing.T) {
 		"escape codes":       {strings.Replace(good, "demo", `\u001b[2J`, 1), 400},
 		"escape codes, bare": {strings.Replace(good, "demo", "\x1b[2J\x07", 1), 400},
 		"escape in a key":    {strings.Replace(good, `"product"`, `"\u001b]0;x"`, 1), 400},
+		"long key":           {strings.Replace(good, `"product"`, `"`+strings.Repeat("P", 60_000)+`"`, 1), 400},
 		"not UTF-8":          {strings.Replace(good, "demo", "\xff\xfe\x9b", 1), 400},
 		"deep":               {strings.Repeat("[", 60_000), 400},
 		"64 KiB and one":     {strings.Repeat(" ", report.MaxSize+1), 413},
@@ -178,7 +179,7 @@ func TestHandlerRefuses(t *testing.T) {
 			t.Errorf("log %q", line)
 		}
 	}
-	if got := strings.Count(d.log.String(), "\n"); got != 18 {
+	if got := strings.Count(d.log.String(), "\n"); got != 19 {
 		t.Errorf("%d lines in the log", got)
 	}
 }

@@ -67,6 +67,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"fraction":              {`"version":2`, `"version":2.5`},
 		"negative duration":     {`"ms":1000`, `"ms":-1`},
 		"stage without a name":  {`"name":"manifest"`, `"name":""`},
+		"escape in a stage":     {`"name":"manifest"`, `"name":"m\u001b[2J"`},
+		"long name of a stage":  {`"name":"manifest"`, `"name":"` + strings.Repeat("m", 65) + `"`},
 		"escape in a host":      {"a:1", `a\u001b`},
 		"negative size":         {`"size":5`, `"size":-5`},
 		"short hash":            {`"sha256":"09`, `"sha256":"9`},
