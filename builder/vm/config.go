@@ -33,6 +33,7 @@ const (
 type Config struct {
 	// Image is a hybrid image, attached on Bus (default CD), read-only unless
 	// Writable says that the guest may change the file: a stick that remembers.
+	// QEMU's id for a stick is "stick".
 	Image    string
 	Bus      Bus
 	Writable bool
@@ -54,7 +55,8 @@ type Config struct {
 	// for entropy.
 	CPU string
 	// NICs sit each on a user network of its own, where DHCP answers and the
-	// host's loopback is 10.0.2.2. Default is one virtio-net-pci.
+	// host's loopback is 10.0.2.2, unless they say otherwise. Default is one
+	// virtio-net-pci. QEMU's ids for them are nic0, nic1, ...
 	NICs []NIC
 	// KVM uses hardware virtualisation instead of emulation. It is never
 	// guessed: a /dev/kvm that opens does not always run a kernel.
@@ -75,6 +77,7 @@ type Config struct {
 type NIC struct {
 	Model string // as QEMU names it: virtio-net-pci, e1000e, rtl8139
 	MAC   string // default 52:54:00:12:34:56 for the first, counted up
+	Net   string // what it is plugged into, as QEMU's -netdev without an id; default "user"
 }
 
 // Where the Debian packages ovmf and ipxe-qemu put their files.
@@ -228,7 +231,7 @@ func (c Config) sourceArgs() []string {
 	case c.Kernel != "":
 		return []string{"-kernel", c.Kernel, "-append", c.Cmdline}
 	case c.Bus == USB:
-		return []string{"-drive", drive, "-device", "qemu-xhci", "-device", "usb-storage,drive=boot,removable=on,bootindex=0"}
+		return []string{"-drive", drive, "-device", "qemu-xhci", "-device", "usb-storage,id=stick,drive=boot,removable=on,bootindex=0"}
 	}
 	return []string{"-drive", drive + ",media=cdrom", "-device", "ide-cd,drive=boot,bootindex=0"}
 }
@@ -238,7 +241,7 @@ func (c Config) nicArgs() []string {
 	var args []string
 	for i, nic := range c.NICs {
 		mac := cmp.Or(nic.MAC, fmt.Sprintf("52:54:00:12:34:%02x", 0x56+i))
-		netdev := fmt.Sprintf("user,id=net%d", i)
+		netdev := fmt.Sprintf("%s,id=net%d", cmp.Or(nic.Net, "user"), i)
 		device := fmt.Sprintf("%s,id=nic%d,netdev=net%d,mac=%s", nic.Model, i, i, mac)
 		if c.Netboot != "" && i == 0 {
 			netdev += ",tftp=" + quote(c.Netboot) + ",bootfile=" + quote(c.Bootfile)

@@ -17,7 +17,7 @@ func TestArgs(t *testing.T) {
 		"bios-cd":         {Image: "out/netboot.iso"},
 		"bios-usb-kvm":    {Image: "out/a,b.iso", Bus: USB, KVM: true, CPU: "host", VGA: true, Reboots: true},
 		"uefi-cd":         {Image: "out/netboot.iso", Firmware: UEFI, Memory: 256, Args: []string{"-rtc", "base=1970-01-02T00:00:00"}},
-		"secure-boot-usb": {Image: "out/netboot.iso", Bus: USB, Firmware: SecureBoot, NICs: []NIC{{Model: "e1000e"}, {Model: "rtl8139", MAC: "52:54:00:00:00:01"}}},
+		"secure-boot-usb": {Image: "out/netboot.iso", Bus: USB, Firmware: SecureBoot, NICs: []NIC{{Model: "e1000e"}, {Model: "rtl8139", MAC: "52:54:00:00:00:01", Net: "hubport,hubid=1"}}},
 		"uefi-usb-keeps":  {Image: "out/netboot.iso", Bus: USB, Writable: true, Firmware: UEFI, Vars: "machine.vars"},
 		"netboot":         {Netboot: "out/netboot", Bootfile: "boot.ipxe"},
 		"kernel":          {Kernel: "linux", Initrd: "initrd.gz", Cmdline: "console=ttyS0,115200 a,b"},
