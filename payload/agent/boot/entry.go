@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,12 +60,11 @@ func (b *boot) entries(ctx context.Context, net Network, a *accept.Accepted) (st
 
 // drop frees the memory of drivers once, unless a disk may have to be read.
 func (b *boot) drop(a *accept.Accepted, names []string) {
+	disk := slices.ContainsFunc(b.medium.Fallback, func(e manifest.Entry) bool { return e.Local != nil })
 	for _, name := range names {
-		if a.Manifest.Entries[name].Local != nil {
-			return
-		}
+		disk = disk || a.Manifest.Entries[name].Local != nil
 	}
-	if b.dropped {
+	if b.dropped || disk {
 		return
 	}
 	b.dropped = true

@@ -295,6 +295,18 @@ func TestReports(t *testing.T) {
 	}
 }
 
+// A machine that believes no site tells one of them why.
+func TestReportOfRefusal(t *testing.T) {
+	l := newSimLab(t)
+	s := l.publish(t, 12)
+	s.put(manifest.Signature, nil)
+	l.settings.Report = []string{settings.ReportSite}
+	refused(t, l.lab, l.run(t), "manifest: [untrusted] ")
+	if want := []string{s.URL + "/reports"}; !slices.Equal(l.posted, want) || l.reports[0].Code != "untrusted" {
+		t.Errorf("posted to %q: %+v", l.posted, l.reports)
+	}
+}
+
 // The owner is told of a crash before the network is gone.
 func TestReportOfCrash(t *testing.T) {
 	l := newSimLab(t)

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,11 +15,10 @@ import (
 func (b *boot) post(ctx context.Context, outcome report.Outcome) {
 	var urls []string
 	for _, to := range b.medium.Report {
-		if to != settings.ReportSite {
-			urls = append(urls, to)
-		} else if b.site != "" {
-			urls = append(urls, join(b.site, report.Path))
+		if to == settings.ReportSite { // where none was good, the best that is left
+			to = join(cmp.Or(b.site, b.mirrors.Sites()[0]), report.Path)
 		}
+		urls = append(urls, to)
 	}
 	if len(urls) == 0 {
 		return
