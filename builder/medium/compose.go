@@ -22,7 +22,7 @@ func Compose(ctx context.Context, p Parts) (*Medium, error) {
 	defer agent.Close()
 	m := &Medium{Name: p.Recipe.Medium.Name, Epoch: p.Lock.Epoch}
 	c := &composer{ctx: ctx, Parts: p, m: m, agent: agent}
-	for _, step := range []func() error{c.kernel, c.layers, c.tell, c.initrd, c.records, c.menu, c.loaders} {
+	for _, step := range []func() error{c.kernel, c.fallbackEntries, c.layers, c.tell, c.initrd, c.records, c.menu, c.loaders} {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -40,7 +40,8 @@ type composer struct {
 	m     *Medium
 	agent *os.File
 	// shared are the layers that do not depend on the medium's identity.
-	shared []tree.File
+	shared   []tree.File
+	fallback fallback
 	// settings is what the agent is told.
 	settings []byte
 	// kernelPackage is the package that holds kernel and modules.

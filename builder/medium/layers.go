@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -55,7 +56,7 @@ func (c *composer) kernelError(err error) error {
 // medium's identity. They are made at the same time: the agent's is packed on
 // one core, while the modules' leaves a core idle now and then.
 func (c *composer) layers() error {
-	makers := []func() (tree.File, object.Ref, error){c.modulesLayer, c.agentLayer, c.rootsLayer}
+	makers := []func() (tree.File, object.Ref, error){c.modulesLayer, c.agentLayer, c.rootsLayer, c.fallbackLayer}
 	c.shared = make([]tree.File, len(makers))
 	made := make([]object.Ref, len(makers))
 	var g errgroup.Group
@@ -78,6 +79,7 @@ func (c *composer) tell() (err error) {
 	c.settings, err = settings.Encode(settings.Settings{
 		Site: r.Site, Arch: "amd64", Channel: r.Channel, Build: c.m.Build.String(), Built: c.m.Epoch,
 		Floor: c.Floor, RequireTime: r.RequireTime, TrustRTC: r.TrustRTC,
+		Networks: r.Networks, Proxy: r.Proxy, Report: r.Report, Syslog: r.Syslog, Fallback: c.fallback.entries,
 	})
 	if err != nil {
 		return fmt.Errorf("medium: %w", err)
@@ -85,13 +87,15 @@ func (c *composer) tell() (err error) {
 	return nil
 }
 
-// initrd puts the initramfs on the medium: its layers one after the other.
+// initrd puts the initramfs on the medium: its layers one after the other. The
+// fallback's comes last, so that a machine whose memory is too small for it has
+// all the others: the kernel goes on with what it could unpack.
 func (c *composer) initrd() error {
-	last, err := c.settingsLayer()
+	told, err := c.settingsLayer()
 	if err != nil {
 		return err
 	}
-	return c.m.files.Add(concat(initrdPath, append(c.shared, last)...))
+	return c.m.files.Add(concat(initrdPath, slices.Insert(c.shared, len(c.shared)-1, told)...))
 }
 
 // modulesLayer holds the kernel modules. It is by far the most expensive one.
@@ -100,7 +104,7 @@ func (c *composer) modulesLayer() (tree.File, object.Ref, error) {
 	if !ok {
 		return tree.File{}, object.Ref{}, fmt.Errorf("lock: %q is missing", c.kernelPackage)
 	}
-	sets := c.Recipe.Medium.Kernel.Modules
+	sets := modules(c.Recipe.Medium)
 	key := keyOf("modules", pkg.Ref, sets, c.compression(), c.m.Epoch)
 	return c.layer(key, func() ([]initramfs.File, error) {
 		pkg, err := c.Blobs.Deb(c.kernelPackage)
@@ -147,6 +151,11 @@ func (c *composer) compression() initramfs.Compression {
 // layer returns the packed layer that key stands for, from the cache where it
 // lies there, and its reference.
 func (c *composer) layer(key object.ID, files func() ([]initramfs.File, error)) (tree.File, object.Ref, error) {
+	return c.layerAs(c.compression(), key, files)
+}
+
+// layerAs is layer with a compression of its own.
+func (c *composer) layerAs(how initramfs.Compression, key object.ID, files func() ([]initramfs.File, error)) (tree.File, object.Ref, error) {
 	path, ref, err := c.Cache.Layer(key, func(w io.Writer) error {
 		content, err := files()
 		if err != nil {
@@ -155,7 +164,7 @@ func (c *composer) layer(key object.ID, files func() ([]initramfs.File, error)) 
 		if err := scanLayer(content); err != nil {
 			return err
 		}
-		return initramfs.Pack(interruptible{c.ctx, w}, initramfs.Layer{Epoch: c.m.Epoch, Files: content}, c.compression())
+		return initramfs.Pack(interruptible{c.ctx, w}, initramfs.Layer{Epoch: c.m.Epoch, Files: content}, how)
 	})
 	if err != nil {
 		return tree.File{}, object.Ref{}, err

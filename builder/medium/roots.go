@@ -30,10 +30,11 @@ const (
 // defaultRoots tells whether the medium gets Debian's CA certificates. They are
 // for the transport alone: whom to believe is the trust statement's matter.
 func defaultRoots(r *recipe.Medium) bool {
-	return len(r.Roots) == 0 && slices.ContainsFunc(r.Site, func(s string) bool { return strings.HasPrefix(s, "https:") })
+	https := func(s string) bool { return strings.HasPrefix(s, "https:") }
+	return len(r.Roots) == 0 && (slices.ContainsFunc(r.Site, https) || slices.ContainsFunc(r.Report, https))
 }
 
-// rootsLayer holds CA certificates; it is empty where no site needs them.
+// rootsLayer holds CA certificates; it is empty where nobody needs them.
 func (c *composer) rootsLayer() (tree.File, object.Ref, error) {
 	r := c.Recipe.Medium
 	if len(r.Roots) == 0 && !defaultRoots(r) {
