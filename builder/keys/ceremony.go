@@ -85,6 +85,9 @@ type Outcome struct {
 	// Signers have signed; any of Missing can still sign.
 	Signers []trust.Fingerprint `json:"signers"`
 	Missing []trust.Fingerprint `json:"missing,omitzero"`
+	// Warning says that the clock is wrong, or was when the statement before was
+	// issued.
+	Warning string `json:"warning,omitzero"`
 }
 
 // NewKey is a key that a ceremony made.
@@ -170,19 +173,25 @@ type draft struct {
 	prev trust.Statement
 	next trust.Statement
 	made []secretKey
+	// warning is for who looks on.
+	warning string
 	// data is the finished statement.
 	data []byte
 	ballot
 }
 
-// newDraft returns the statement that the changes make of the newest one.
+// newDraft returns the statement that the changes make of the newest one. It is
+// not dated before that one, which machines would refuse: a clock that once was
+// ahead must not stop the chain for as long.
 func newDraft(o Options, s *Set, changes []Change) (*draft, error) {
 	prev := s.Store.Statement()
+	var warning string
 	if o.Now.Before(prev.Issued) {
-		return nil, fmt.Errorf("the clock says %s, but trust statement %d was issued on %s: set the clock",
+		warning = fmt.Sprintf("the clock says %s, but trust statement %d was issued on %s; that becomes the date of this one",
 			o.Now.UTC().Format(time.RFC3339), prev.Version, prev.Issued.Format(time.RFC3339))
+		o.Now = prev.Issued
 	}
-	d := &draft{Options: o, set: s, prev: prev, next: s.Store.Statement()}
+	d := &draft{Options: o, set: s, prev: prev, next: s.Store.Statement(), warning: warning}
 	d.next.Version++
 	d.next.Issued, d.next.Expires = o.Now, o.Now.AddDate(statementYears, 0, 0)
 	for _, c := range changes {
@@ -291,7 +300,7 @@ func (d *draft) write() (Outcome, error) {
 	doc := Document{Version: d.next.Version, Statement: d.data, Signature: d.sigs()}
 	out := Outcome{
 		Version: d.next.Version, Epoch: d.next.Epoch, File: filepath.Join(d.Dir, doc.Path()),
-		Changes: differences(d.prev, d.next), Signers: d.signers(), Pending: !d.done(),
+		Changes: differences(d.prev, d.next), Signers: d.signers(), Pending: !d.done(), Warning: d.warning,
 	}
 	if d.done() {
 		if err := d.set.accepts(doc); err != nil {

@@ -118,7 +118,13 @@ func signingKey(entity *openpgp.Entity, where string) SigningKey {
 
 // sign returns one detached binary signature. The purpose is not marked
 // critical: gpg 2.2 would then call the signature bad.
+//
+// It is not dated before its key, which nobody would accept: the clock was ahead
+// when the key was made, perhaps.
 func sign(entity *openpgp.Entity, p trust.Purpose, data []byte, now time.Time) ([]byte, error) {
+	if made := entity.PrimaryKey.CreationTime; now.Before(made) {
+		now = made
+	}
 	var buf bytes.Buffer
 	err := openpgp.DetachSign(&buf, []*openpgp.Entity{entity}, bytes.NewReader(data), &packet.Config{
 		DefaultHash:        crypto.SHA512,

@@ -74,9 +74,10 @@ func (p *publication) begin() error {
 	if m := p.previous.manifest; m != nil && m.Issued.After(latest) {
 		latest = m.Issued
 	}
-	if p.Now.Before(latest) {
-		return fmt.Errorf("the clock says %s, but a manifest was issued on %s: set the clock",
+	if p.Now.Before(latest) { // now, or when that one was issued, a clock was wrong
+		p.result.Warning = fmt.Sprintf("the clock says %s, but a manifest was issued on %s; that becomes the date of this one",
 			p.Now.UTC().Format(time.RFC3339), latest.Format(time.RFC3339))
+		p.Now = latest
 	}
 	return nil
 }

@@ -62,6 +62,9 @@ type Result struct {
 	Documents int `json:"documents,omitzero"`
 	// Signers are the keys that signed.
 	Signers []trust.Fingerprint `json:"signers"`
+	// Warning says that the clock is wrong, or was when the manifest before was
+	// issued.
+	Warning string `json:"warning,omitzero"`
 }
 
 // Publish makes the folder offer exactly what o says, as a manifest with the

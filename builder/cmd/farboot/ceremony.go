@@ -105,6 +105,9 @@ func (y *ceremony) report(c *cobra.Command, out keys.Outcome) error {
 		rows = append(rows, [2]string{"new key", fmt.Sprintf("%s %s", role, k.Fingerprint)}, [2]string{"secret", k.Secret + "  (back it up)"})
 	}
 	rows = append(rows, fingerprintRows("signed by", out.Signers)...)
+	if out.Warning != "" {
+		rows = append(rows, [2]string{"warning", out.Warning})
+	}
 	if !out.Pending {
 		rows = append(rows, [2]string{"next", `publish each site, so that machines in the field follow; rebuilt media begin here`})
 	}

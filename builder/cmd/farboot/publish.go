@@ -177,7 +177,11 @@ func (p *publish) report(c *cobra.Command, r published) error {
 	if r.Documents > 0 {
 		rows = append(rows, [2]string{"documents", fmt.Sprintf("%d, one for each machine", r.Documents)})
 	}
-	table(c.OutOrStdout(), append(rows, fingerprintRows("signed by", r.Signers)...))
+	rows = append(rows, fingerprintRows("signed by", r.Signers)...)
+	if r.Warning != "" {
+		rows = append(rows, [2]string{"warning", r.Warning})
+	}
+	table(c.OutOrStdout(), rows)
 	return nil
 }
 
