@@ -148,8 +148,8 @@ func (m *maker) documents() {
 	site("newer", vectors.OK, "a document may be newer than the manifest", document(13, mac, ""), releases("rescue", manifest.File, mine))
 	site("missing", vectors.OK, "no document is the manifest's default", document(12, other, ""))
 	site("of-another", "wrong-product", "another machine's document in the place of this one's", document(12, other, mine))
-	both := manifest.Match{MAC: machine.MACs[0], Serial: "another"}
-	site("of-another-serial", "wrong-product", "the document of a machine with the same MAC and another serial number", document(12, both, mine))
+	both := manifest.Match{UUID: machine.UUID, Serial: "another"}
+	site("of-another-serial", "wrong-product", "the document of a machine with the same UUID and another serial number", document(12, both, ""))
 	site("older", "rollback", "a document of an older version than the manifest", document(11, mac, ""))
 	site("far-ahead", "fast-forward", "a document 1,000,001 versions on", document(1+accept.MaxJump, mac, ""))
 	site("unsigned", untrusted, "a document without signatures", document(12, mac, ""), set(mine+".sig", nil))
