@@ -45,7 +45,7 @@ func (s *Store) Advance(statement, sigs []byte) (*Store, error) {
 	if err := next.follows(s.statement); err != nil {
 		return nil, fmt.Errorf("trust statement %d: %w: %w", due, ErrChain, err)
 	}
-	return &Store{statement: next}, nil
+	return &Store{statement: next, id: object.OfBytes(statement).SHA256}, nil
 }
 
 // follows tells why st cannot come after prev, signatures and version aside.

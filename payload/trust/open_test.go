@@ -313,6 +313,9 @@ func TestDoubts(t *testing.T) {
 				t.Errorf("%s: doubt %q, want %q", c.name, d, c.want[i])
 			}
 		}
+		if future := c.now.Before(issued); future && v.Expired() != nil || !future && !slices.Equal(v.Expired(), v.Doubts()) {
+			t.Errorf("%s: Expired() = %q of %q", c.name, v.Expired(), v.Doubts())
+		}
 	}
 	plain := key.Sign(t, manifest, data, issued.Add(time.Hour))
 	v, err := store.Open(manifest, data, plain, issued.AddDate(0, 2, 0))

@@ -257,28 +257,30 @@ func explain(err error) error {
 	return fmt.Errorf("bad (%w)", err)
 }
 
-// doubts lists what a clock that says now objects to.
-func doubts(st Statement, counted map[Fingerprint]signature, signers []Fingerprint, now time.Time) []string {
-	var list []string
+// doubts lists what a clock that says now objects to, and what of that is over.
+func doubts(st Statement, counted map[Fingerprint]signature, signers []Fingerprint, now time.Time) (all, expired []string) {
 	if now.Before(st.Issued) {
-		list = append(list, fmt.Sprintf("the clock says %s, before the trust statement was issued on %s", day(now), day(st.Issued)))
+		all = append(all, fmt.Sprintf("the clock says %s, before the trust statement was issued on %s", day(now), day(st.Issued)))
+	}
+	over := func(format string, args ...any) {
+		text := fmt.Sprintf(format, args...)
+		all, expired = append(all, text), append(expired, text)
 	}
 	if now.After(st.Expires) {
-		list = append(list, fmt.Sprintf("trust statement %d expired on %s", st.Version, day(st.Expires)))
+		over("trust statement %d expired on %s", st.Version, day(st.Expires))
 	}
 	for _, fpr := range signers {
-		if doubt := st.doubt(fpr, counted[fpr], now); doubt != "" {
-			list = append(list, fmt.Sprintf("key %s: %s", fpr, doubt))
+		if made := counted[fpr].made(); made.After(now) { // at its own date it was good
+			all = append(all, fmt.Sprintf("key %s: signed on %s, the clock says %s", fpr, day(made), day(now)))
+		} else if why := st.over(fpr, counted[fpr], now); why != "" {
+			over("key %s: %s", fpr, why)
 		}
 	}
-	return list
+	return all, expired
 }
 
-// doubt tells what speaks against one signature at the time now.
-func (st Statement) doubt(fpr Fingerprint, sig signature, now time.Time) string {
-	if sig.made().After(now) {
-		return fmt.Sprintf("signed on %s, the clock says %s", day(sig.made()), day(now))
-	}
+// over tells what of one signature, made before now, has run out since.
+func (st Statement) over(fpr Fingerprint, sig signature, now time.Time) string {
 	if sig.SigExpired(now) {
 		return "its signature has expired"
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/farboot/farboot/payload/object"
 )
 
 const (
@@ -56,6 +58,7 @@ const (
 // Store believes what one trust statement says.
 type Store struct {
 	statement Statement
+	id        object.ID // of the statement's bytes
 }
 
 // Anchor returns the Store of a statement that is believed because of where it
@@ -71,11 +74,15 @@ func Anchor(statement, sigs []byte) (*Store, error) {
 	if _, err := tally(st, PurposeStatement, statement, sigs); err != nil {
 		return nil, fmt.Errorf("trust statement %d: %w", st.Version, err)
 	}
-	return &Store{statement: st}, nil
+	return &Store{statement: st, id: object.OfBytes(statement).SHA256}, nil
 }
 
 // Statement returns what the Store believes.
 func (s *Store) Statement() Statement { return s.statement.clone() }
+
+// ID returns the SHA-256 of the statement's bytes, by which it is told from
+// another one with the same version.
+func (s *Store) ID() object.ID { return s.id }
 
 // Open returns data as Verified if the signatures in sigs carry it for purpose
 // p: as many distinct keys as the role's threshold says. Otherwise the error
@@ -98,7 +105,7 @@ func (s *Store) Open(p Purpose, data, sigs []byte, now time.Time) (Verified, err
 	}
 	slices.Sort(v.signers)
 	if !now.IsZero() {
-		v.doubts = doubts(s.statement, counted, v.signers, now)
+		v.doubts, v.expired = doubts(s.statement, counted, v.signers, now)
 	}
 	return v, nil
 }
@@ -112,6 +119,7 @@ type Verified struct {
 	signers   []Fingerprint
 	signedAt  time.Time
 	doubts    []string
+	expired   []string // those of doubts that say that something is over
 }
 
 // Purpose returns what the bytes were signed for. Decoders compare it.
@@ -131,7 +139,13 @@ func (v Verified) Signers() []Fingerprint { return slices.Clone(v.signers) }
 // signer's clock, in UTC.
 func (v Verified) SignedAt() time.Time { return v.signedAt }
 
-// Doubts returns, one sentence each, what would have been refused if the clock
-// could be believed. Each means that time has run out or that the clock is
-// wrong.
+// Doubts returns, one sentence each, what does not fit the clock: what has run
+// out, and what is dated after now. Either time has passed or a clock is wrong,
+// this one or the signer's.
 func (v Verified) Doubts() []string { return slices.Clone(v.doubts) }
+
+// Expired returns those of the Doubts that say that something has run out: the
+// statement, a signature or its key. They are a reason to refuse where the clock
+// can be believed. A date in the future is none: then the signer's clock was
+// wrong, and no later statement of the chain could mend that.
+func (v Verified) Expired() []string { return slices.Clone(v.expired) }
