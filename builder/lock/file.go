@@ -26,15 +26,15 @@ func PathFor(recipePath string) string {
 	return strings.TrimSuffix(recipePath, filepath.Ext(recipePath)) + ".lock"
 }
 
-// RecipeSum is the checksum that ties a lock to a recipe: over its text and
-// every flag that changes what it resolves to.
-func RecipeSum(raw []byte, flags ...string) object.ID {
+// RecipeSum is the checksum that ties a lock to a recipe: over where packages
+// come from, and every input. It covers what decides a lock's content and
+// nothing else, so that a comment, a title or one more machine leaves a lock as
+// it is. The order of inputs, and how often each is named, make no difference.
+func RecipeSum(source []string, inputs []string) object.ID {
+	inputs = slices.Clone(inputs)
+	slices.Sort(inputs)
 	h := sha256.New()
-	fmt.Fprintf(h, "farboot lock %d\n%d\n", Format, len(raw))
-	h.Write(raw)
-	for _, f := range flags {
-		fmt.Fprintf(h, "%q\n", f)
-	}
+	fmt.Fprintf(h, "farboot lock %d\n%q\n%q\n", Format, source, slices.Compact(inputs))
 	return object.ID(h.Sum(nil))
 }
 
@@ -60,7 +60,7 @@ func Load(path string, want object.ID) (*Lock, error) {
 		return nil, fmt.Errorf("%s: %w: format %d, this farboot reads %d", path, ErrStale, l.Format, Format)
 	}
 	if l.Recipe != want {
-		return nil, fmt.Errorf("%s: %w: the recipe has changed since", path, ErrStale)
+		return nil, fmt.Errorf("%s: %w: the inputs of the recipe are others now", path, ErrStale)
 	}
 	return &l, nil
 }

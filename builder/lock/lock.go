@@ -20,7 +20,8 @@ import (
 // Format is the only layout version that this package reads and writes.
 const Format = 1
 
-// Errors that callers turn into hints. Both mean: run "farboot lock --update".
+// Errors that callers turn into hints. All mean: run "farboot lock", for
+// an edited lock with --update.
 var (
 	ErrMissing = errors.New("no lock")
 	ErrStale   = errors.New("stale lock")
@@ -30,8 +31,8 @@ var (
 // Lock is the content of a lock file.
 type Lock struct {
 	Format int `json:"format"`
-	// Recipe is the SHA-256 over the recipe's text and the flags that change
-	// what it resolves to.
+	// Recipe is the SHA-256 over what in the recipe decides this lock's content;
+	// see [RecipeSum].
 	Recipe object.ID `json:"recipe"`
 	// Epoch stands for "now" in everything that is built: the newest Date of
 	// the repositories read, or the moment of locking where there were none.

@@ -14,11 +14,14 @@ import (
 	"github.com/farboot/farboot/payload/object"
 )
 
+// sum is the checksum of a recipe that names these inputs.
+func sum(inputs ...string) object.ID { return lock.RecipeSum([]string{"bookworm"}, inputs) }
+
 // write saves a small lock for the recipe text and returns it with its path.
 func write(t *testing.T, recipe string) (*lock.Lock, string) {
 	t.Helper()
 	l := &lock.Lock{
-		Recipe:  lock.RecipeSum([]byte(recipe)),
+		Recipe:  sum(recipe),
 		Epoch:   time.Date(2026, 11, 20, 0, 12, 41, 0, time.UTC),
 		Archive: &lock.Archive{Suite: "bookworm", Source: "machine", Date: time.Date(2026, 11, 20, 0, 12, 41, 0, time.UTC)},
 		Inputs: []lock.Input{
@@ -35,7 +38,7 @@ func write(t *testing.T, recipe string) (*lock.Lock, string) {
 
 func TestRoundTrip(t *testing.T) {
 	saved, path := write(t, "recipe")
-	loaded, err := lock.Load(path, lock.RecipeSum([]byte("recipe")))
+	loaded, err := lock.Load(path, sum("recipe"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,13 +63,13 @@ func TestRefusals(t *testing.T) {
 		recipe object.ID
 		want   error
 	}{
-		{"other recipe", same, lock.RecipeSum([]byte("other")), lock.ErrStale},
-		{"other flags", same, lock.RecipeSum([]byte("recipe"), "arch=arm64"), lock.ErrStale},
-		{"edited version", edit(`"1.51"`, `"1.52"`), lock.RecipeSum([]byte("recipe")), lock.ErrEdited},
-		{"edited epoch", edit("2026", "2027"), lock.RecipeSum([]byte("recipe")), lock.ErrEdited},
-		{"unknown field", edit(`"format"`, `"extra": 1, "format"`), lock.RecipeSum([]byte("recipe")), lock.ErrEdited},
-		{"cut", func(b []byte) []byte { return b[:len(b)/2] }, lock.RecipeSum([]byte("recipe")), lock.ErrEdited},
-		{"empty", func([]byte) []byte { return nil }, lock.RecipeSum([]byte("recipe")), lock.ErrEdited},
+		{"other recipe", same, sum("other"), lock.ErrStale},
+		{"other input", same, sum("recipe", "deb:shim-signed"), lock.ErrStale},
+		{"edited version", edit(`"1.51"`, `"1.52"`), sum("recipe"), lock.ErrEdited},
+		{"edited epoch", edit("2026", "2027"), sum("recipe"), lock.ErrEdited},
+		{"unknown field", edit(`"format"`, `"extra": 1, "format"`), sum("recipe"), lock.ErrEdited},
+		{"cut", func(b []byte) []byte { return b[:len(b)/2] }, sum("recipe"), lock.ErrEdited},
+		{"empty", func([]byte) []byte { return nil }, sum("recipe"), lock.ErrEdited},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, path := write(t, "recipe")
@@ -81,6 +84,25 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("Load = %v; want %v", err, test.want)
 			}
 		})
+	}
+}
+
+// TestRecipeSum: what decides a lock's content counts, how it is written does not.
+func TestRecipeSum(t *testing.T) {
+	base := lock.RecipeSum([]string{"bookworm", "main"}, []string{"deb:a", "deb:b"})
+	if base != lock.RecipeSum([]string{"bookworm", "main"}, []string{"deb:b", "deb:a", "deb:b"}) {
+		t.Error("the order of inputs makes a difference")
+	}
+	for _, other := range []object.ID{
+		lock.RecipeSum([]string{"trixie", "main"}, []string{"deb:a", "deb:b"}),
+		lock.RecipeSum([]string{"bookworm"}, []string{"deb:a", "deb:b"}),
+		lock.RecipeSum([]string{"bookworm", "main"}, []string{"deb:a"}),
+		lock.RecipeSum([]string{"bookworm", "main"}, []string{"deb:a deb:b"}),
+		lock.RecipeSum([]string{"bookworm", "main", "deb:a"}, []string{"deb:b"}),
+	} {
+		if base == other {
+			t.Error("another recipe has the same sum")
+		}
 	}
 }
 

@@ -35,6 +35,10 @@ func Resolve(ctx context.Context, r *recipe.Recipe, extra []recipe.Input, o Opti
 	}
 	slices.SortFunc(l.Inputs, func(a, b lock.Input) int { return strings.Compare(a.Name, b.Name) })
 	l.Inputs = slices.CompactFunc(l.Inputs, func(a, b lock.Input) bool { return a.Name == b.Name })
+	if o.Keep != nil && v.index == nil { // nothing new was read
+		l.Epoch, l.Archive = o.Keep.Epoch, o.Keep.Archive
+		return l, nil
+	}
 	l.Epoch = v.epoch().UTC().Truncate(time.Second)
 	if v.index != nil {
 		a := archive(r.Apt())
@@ -42,6 +46,32 @@ func Resolve(ctx context.Context, r *recipe.Recipe, extra []recipe.Input, o Opti
 		l.Archive = &a
 	}
 	return l, nil
+}
+
+// kept returns what the lock that is kept has for a package, with what it leads
+// to; nothing if it has none from these repositories.
+func (v *resolver) kept(in recipe.Input) []lock.Input {
+	l, now := v.options.Keep, archive(v.recipe.Apt())
+	if l == nil || l.Archive == nil || l.Archive.Suite != now.Suite || l.Archive.Source != now.Source {
+		return nil
+	}
+	have, ok := l.Lookup(in.Name())
+	if !ok {
+		return nil
+	}
+	if !v.isKernel(in) {
+		return []lock.Input{have}
+	}
+	return slices.DeleteFunc(slices.Clone(l.Inputs), func(i lock.Input) bool {
+		return i.Name != have.Name && !strings.HasPrefix(i.Name, "deb:"+kernelPrefix)
+	})
+}
+
+// isKernel tells whether a package is the one with the agent's kernel, or leads
+// to it.
+func (v *resolver) isKernel(in recipe.Input) bool {
+	m := v.recipe.Medium
+	return m != nil && m.Kernel.Deb == in.Deb
 }
 
 // distinct drops inputs that come from the same bytes as one before. Of two
@@ -99,6 +129,9 @@ func inRecipe(r *recipe.Recipe, in recipe.Input, err error) error {
 // packages looks a package up, and what it stands for where it is a kernel's
 // metapackage.
 func (v *resolver) packages(ctx context.Context, in recipe.Input) ([]lock.Input, error) {
+	if kept := v.kept(in); kept != nil {
+		return kept, nil
+	}
 	if err := v.open(ctx); err != nil {
 		return nil, err
 	}
@@ -107,7 +140,7 @@ func (v *resolver) packages(ctx context.Context, in recipe.Input) ([]lock.Input,
 		return nil, v.wrap(in, err)
 	}
 	found := []lock.Input{lockPackage(p)}
-	if m := v.recipe.Medium; m == nil || m.Kernel.Deb != in.Deb {
+	if !v.isKernel(in) {
 		return found, nil
 	}
 	for wanted, ok := kernelBehind(p); ok; wanted, ok = kernelBehind(p) {
@@ -208,6 +241,11 @@ func (v *resolver) url(ctx context.Context, in recipe.Input) (lock.Input, error)
 	id, err := object.ParseID(in.SHA256)
 	if err != nil {
 		return lock.Input{}, err
+	}
+	if v.options.Keep != nil {
+		if have, ok := v.options.Keep.Lookup(in.Name()); ok && have.SHA256 == id {
+			return have, nil
+		}
 	}
 	ref, ok := v.store.cache.Find(id)
 	if !ok {

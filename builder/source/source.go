@@ -76,6 +76,10 @@ type Options struct {
 	// Previous is what the lock that is being renewed was made from; nil if
 	// there is none. The same repositories in an older state are refused.
 	Previous *lock.Archive
+	// Keep, where not nil, is a lock whose packages and URLs [Resolve] takes as
+	// they are, where the recipe still names them and its repositories are the
+	// same; it looks up the others only.
+	Keep *lock.Lock
 }
 
 // store fetches objects into the cache.

@@ -85,13 +85,20 @@ func (d *desk) extra() []recipe.Input {
 // lockPath is where the recipe's lock lies.
 func (d *desk) lockPath() string { return lock.PathFor(d.recipe.Path) }
 
-// recipeSum is what the lock must have been made for.
+// recipeSum is what the lock must have been made for. Which package
+// is the kernel's decides what comes with it.
 func (d *desk) recipeSum() object.ID {
-	var names []string
-	for _, in := range d.extra() {
-		names = append(names, in.Name())
+	a := d.recipe.Apt()
+	kernel := ""
+	if d.recipe.Medium != nil {
+		kernel = d.recipe.Medium.Kernel.Deb
 	}
-	return lock.RecipeSum(d.recipe.Raw, names...)
+	from := append([]string{kernel, a.Suite, a.Mirror, a.Security, a.Keyring, a.Snapshot}, a.Components...)
+	var inputs []string
+	for _, in := range append(d.recipe.Inputs(), d.extra()...) {
+		inputs = append(inputs, in.Name()+" "+in.SHA256)
+	}
+	return lock.RecipeSum(from, inputs)
 }
 
 // openLock reads the lock, or makes it where there is none yet. A lock that is
@@ -100,6 +107,9 @@ func (d *desk) openLock(ctx context.Context) error {
 	l, err := lock.Load(d.lockPath(), d.recipeSum())
 	if errors.Is(err, lock.ErrMissing) {
 		return d.renewLock(ctx)
+	}
+	if errors.Is(err, lock.ErrStale) {
+		return withHint(err, "farboot lock %s", d.recipe.Path)
 	}
 	if err != nil {
 		return withHint(err, "farboot lock --update %s", d.recipe.Path)

@@ -15,17 +15,21 @@ func lockCommand() *cobra.Command {
 	var update, asJSON bool
 	c := &cobra.Command{
 		Use:   "lock RECIPE",
-		Short: "Show what a recipe is locked to, or renew it",
+		Short: "Complete, show or renew what a recipe is locked to",
 		Long: `lock prints the inputs that the recipe's lock names, making the lock where there
-is none. With --update it resolves them anew: newer packages, changed files, a
-changed recipe.`,
-		Example: "  farboot lock --update recipes/netboot.yaml",
+is none. What the recipe names by now is added, what it names no more is dropped,
+files of the project are taken as they are; packages keep their versions. With
+--update all is resolved anew, to the newest packages.
+
+A lock belongs to the inputs of its recipe and to where packages come from (apt).
+What else changes in a recipe, titles, machines or comments, leaves it alone.`,
+		Example: "  farboot lock recipes/netboot.yaml\n  farboot lock --update recipes/netboot.yaml",
 		Args:    exactArgs(1, "one recipe"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runLock(c, args[0], update, asJSON)
 		},
 	}
-	c.Flags().BoolVar(&update, "update", false, "resolve anew and write the lock")
+	c.Flags().BoolVar(&update, "update", false, "resolve all anew, to the newest packages")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the lock as JSON")
 	return c
 }
@@ -36,13 +40,17 @@ func runLock(c *cobra.Command, path string, update, asJSON bool) error {
 		return err
 	}
 	old := previousLock(d.lockPath())
-	if !update {
-		err = d.openLock(c.Context())
-	} else {
-		if old != nil {
-			d.options.Previous = old.Archive
-		}
+	if old != nil {
+		d.options.Previous = old.Archive
+	}
+	switch {
+	case update:
 		err = d.renewLock(c.Context())
+	case old != nil:
+		d.options.Keep = old
+		err = d.renewLock(c.Context())
+	default:
+		err = d.openLock(c.Context())
 	}
 	if err != nil {
 		return err
