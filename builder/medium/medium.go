@@ -106,11 +106,10 @@ func (b BuildID) derive(use string) [sha256.Size]byte {
 	return sha256.Sum256(append([]byte(use+"\n"), b[:]...))
 }
 
-// buildID hashes the parts. The lock's sum stands for the recipe and every
-// package, the layers of the initramfs for the agent and for how this farboot
-// packs them.
+// buildID hashes the parts. The lock's sum stands for every package, the layers
+// of the initramfs for the agent and for how this farboot packs them.
 func buildID(p Parts, layers []object.Ref) BuildID {
-	return BuildID(keyOf("medium", p.Lock.Sum, layers, object.OfBytes(p.Statement), object.OfBytes(p.Signatures), p.Floor))
+	return BuildID(keyOf("medium", object.OfBytes(p.Recipe.Raw), p.Lock.Sum, layers, object.OfBytes(p.Statement), object.OfBytes(p.Signatures), p.Floor))
 }
 
 // keyOf hashes what a result depends on.
