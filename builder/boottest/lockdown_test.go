@@ -3,14 +3,12 @@
 package boottest
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/farboot/farboot/builder/vm"
-	"github.com/farboot/farboot/payload/manifest"
 )
 
 // TestUnsignedKernelUnderSecureBoot: a manifest may vouch for a kernel all it
@@ -38,15 +36,7 @@ machines:
 // that its signature no longer fits.
 func alteredKernel(t *testing.T, w *world) []byte {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(w.site, manifest.File))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var m manifest.Manifest
-	if err := json.Unmarshal(text, &m); err != nil {
-		t.Fatal(err)
-	}
-	kernel, err := os.ReadFile(filepath.Join(w.site, m.Entries["marker"].Linux.Kernel.Path()))
+	kernel, err := os.ReadFile(filepath.Join(w.site, w.linux(t, "marker").Kernel.Path()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ package boottest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"github.com/farboot/farboot/builder/site"
 	"github.com/farboot/farboot/builder/tree"
 	"github.com/farboot/farboot/builder/vm"
+	"github.com/farboot/farboot/payload/manifest"
 )
 
 // bin holds the commands under test, freshly built.
@@ -143,6 +145,29 @@ func (w *world) build(t *testing.T) (image, netboot string) {
 	return filepath.Join(w.dir, "out", "netboot.iso"), filepath.Join(w.dir, "out", "netboot")
 }
 
+// buildFor builds a medium for other sites than the world's own.
+func (w *world) buildFor(t *testing.T, sites ...string) (image string) {
+	t.Helper()
+	recipe := fmt.Sprintf(mediumRecipe, strings.Join(sites, `", "`))
+	w.write(t, "recipes/netboot.yaml", []byte(recipe))
+	image, _ = w.build(t)
+	return image
+}
+
+// linux returns what the published manifest says of an entry.
+func (w *world) linux(t *testing.T, entry string) *manifest.Linux {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(w.site, manifest.File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m manifest.Manifest
+	if err := json.Unmarshal(text, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m.Entries[entry].Linux
+}
+
 // farboot runs the command in the project.
 func (w *world) farboot(t *testing.T, args ...string) string {
 	t.Helper()
@@ -210,5 +235,13 @@ func expect(t *testing.T, ctx context.Context, m *vm.VM, phrases ...string) {
 			t.Fatal(err)
 		}
 		t.Logf("%6.1f s  %s", time.Since(begin).Seconds(), p)
+	}
+}
+
+// link plugs in or pulls one end of a cable, by QEMU's id of the end.
+func link(t *testing.T, ctx context.Context, m *vm.VM, id string, up bool) {
+	t.Helper()
+	if err := m.Execute(ctx, "set_link", map[string]any{"name": id, "up": up}, nil); err != nil {
+		t.Fatal(err)
 	}
 }
