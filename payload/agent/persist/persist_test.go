@@ -17,6 +17,9 @@ import (
 
 const build = "0123456789abcdef"
 
+// lineage is that of the medium.
+var lineage = object.OfBytes([]byte("statement 1")).SHA256
+
 // machine is a made-up sysfs and devtmpfs.
 type machine struct {
 	t        *testing.T
@@ -56,12 +59,12 @@ func (m *machine) plug(name string) string {
 func (m *machine) efi() string {
 	m.t.Helper()
 	m.write(filepath.Join(m.sys, variableDir, "BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c"), "")
-	return filepath.Join(m.sys, variableDir, variableName)
+	return filepath.Join(m.sys, variableDir, m.open().variable())
 }
 
 // open is one power-on.
 func (m *machine) open() *Places {
-	return Open(Config{Sys: m.sys, Dev: m.dev, Build: build, Product: "demo", Channel: "stable",
+	return Open(Config{Sys: m.sys, Dev: m.dev, Build: build, Product: "demo", Channel: "stable", Lineage: lineage,
 		Log: func(format string, args ...any) { m.said = append(m.said, fmt.Sprintf(format, args...)) }})
 }
 
@@ -84,7 +87,7 @@ func (m *machine) wantSaid(phrase string) {
 
 // at returns the state of one version of the manifest.
 func at(version int64) state.State {
-	return state.State{Format: state.Format, Product: "demo", Channel: "stable", Floor: state.Floor{
+	return state.State{Format: state.Format, Product: "demo", Channel: "stable", Lineage: lineage, Floor: state.Floor{
 		Statement: 1, Epoch: 1, Version: version, SHA256: object.OfBytes([]byte{byte(version)}).SHA256,
 		Issued: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC),
 	}}
@@ -140,7 +143,7 @@ func TestHighestWins(t *testing.T) {
 	m := newMachine(t)
 	m.plug("sdb2")
 	m.save(at(3))
-	m.efi()
+	variable := m.efi()
 	m.want(3)
 	m.save(at(5))
 	if err := os.RemoveAll(filepath.Join(m.sys, "class")); err != nil {
@@ -150,7 +153,7 @@ func TestHighestWins(t *testing.T) {
 	m.plug("sdc2") // an empty one
 	m.want(7)
 	m.save(at(7))
-	if err := os.Remove(filepath.Join(m.sys, variableDir, variableName)); err != nil {
+	if err := os.Remove(variable); err != nil {
 		t.Fatal(err)
 	}
 	m.want(7)
@@ -220,7 +223,7 @@ func TestFaults(t *testing.T) {
 	m.wantSaid("memory: partition " + node + ": malformed state: no frame; it counts as none")
 	m.write(variable, garbage)
 	m.want(0)
-	m.wantSaid("memory: firmware variable FarbootState: malformed state: attributes")
+	m.wantSaid("memory: firmware variable " + filepath.Base(variable)[:len("FarbootState-01234567")] + ": malformed state: attributes")
 	m.save(at(3))
 	m.want(3)
 	m.write(node, garbage)
@@ -240,7 +243,6 @@ func TestFaults(t *testing.T) {
 func TestOthersStateCountsAsNone(t *testing.T) {
 	m := newMachine(t)
 	m.plug("sdb2")
-	m.efi()
 	other := at(9)
 	other.Channel = "testing"
 	p := m.open()
@@ -255,6 +257,100 @@ func TestOthersStateCountsAsNone(t *testing.T) {
 	}
 	m.save(at(2))
 	m.want(2)
+}
+
+// TestKeysMadeAnew: after the worst day the owner starts anew, under the same
+// name. What a machine remembers of the old keys, far ahead, is not held against
+// the new ones; nor does a look at a new medium make it forget.
+func TestKeysMadeAnew(t *testing.T) {
+	for name, equip := range map[string]func(*machine){
+		"stick":    func(m *machine) { m.plug("sdb2") },
+		"variable": func(m *machine) { m.efi() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			equip(m)
+			m.save(at(9))
+			p := m.open()
+			p.Lineage = object.OfBytes([]byte("another statement 1")).SHA256
+			if got := p.Load(); !got.Floor.Equal(state.Floor{}) || got.Lineage != p.Lineage {
+				t.Errorf("remembers %+v", got)
+			}
+			m.want(9)
+			anew := at(1)
+			anew.Lineage = p.Lineage
+			if err := p.Save(anew); err != nil || p.Load().Floor.Version != 1 {
+				t.Errorf("Save = %v, then %+v", err, p.Load())
+			}
+		})
+	}
+}
+
+// TestMediaTakeTurns: a boot by a medium of another channel, product or lineage
+// does not make the machine forget.
+func TestMediaTakeTurns(t *testing.T) {
+	m := newMachine(t)
+	m.efi()
+	m.save(at(9))
+	for i, change := range []func(*state.State){
+		func(s *state.State) { s.Channel = "testing" },
+		func(s *state.State) { s.Product = "other" },
+		func(s *state.State) { s.Lineage = object.ID{} },
+	} {
+		s := at(int64(i + 1))
+		change(&s)
+		p := m.open()
+		p.Product, p.Channel, p.Lineage = s.Product, s.Channel, s.Lineage
+		if got := p.Load().Floor.Version; got != 0 {
+			t.Errorf("%s/%s: version %d of another", s.Product, s.Channel, got)
+		}
+		if err := p.Save(s); err != nil {
+			t.Error(err)
+		}
+		m.want(9)
+	}
+	if len(m.said) != 0 {
+		t.Errorf("said %q", m.said)
+	}
+}
+
+// TestManyMediaFillNoFirmware: others' variables are bounded, and kept.
+func TestManyMediaFillNoFirmware(t *testing.T) {
+	m := newMachine(t)
+	m.efi()
+	m.save(at(9))
+	save := func(i int) error {
+		s, p := at(1), m.open()
+		s.Product = fmt.Sprint("product-", i)
+		p.Product = s.Product
+		return p.Save(s)
+	}
+	for i := range maxVariables - 1 {
+		if err := save(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := save(maxVariables); err == nil || errors.Is(err, state.ErrLower) || !strings.Contains(err.Error(), "holds 8 of them already") {
+		t.Errorf("one more: %v", err)
+	}
+	m.save(at(10))
+	m.want(10)
+}
+
+// TestHolder names the place that knows most.
+func TestHolder(t *testing.T) {
+	m := newMachine(t)
+	node := m.plug("sdb2")
+	m.save(at(9))
+	m.efi()
+	p := m.open()
+	if p.Load(); p.Holder() != "partition "+node {
+		t.Errorf("held by %q", p.Holder())
+	}
+	m.save(at(9))
+	if p.Load(); !strings.HasPrefix(p.Holder(), "firmware variable FarbootState-") {
+		t.Errorf("held by %q", p.Holder())
+	}
 }
 
 // TestNothingIsWrittenTwice: NVRAM wears out.
@@ -349,7 +445,8 @@ func TestWaitsForProbing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := m.open()
 				if test.later != nil {
-					time.AfterFunc(2*time.Second, func() { test.later(m) })
+					// Not at a moment when the waiting looks as well.
+					time.AfterFunc(1950*time.Millisecond, func() { test.later(m) })
 				}
 				time.Sleep(test.late)
 				start := time.Now()
