@@ -78,7 +78,7 @@ func (c *composer) tell() (err error) {
 	r := c.Recipe.Medium
 	c.settings, err = settings.Encode(settings.Settings{
 		Site: r.Site, Arch: "amd64", Channel: r.Channel, Build: c.m.Build.String(), Built: c.m.Epoch,
-		Floor: c.Floor, RequireTime: r.RequireTime, TrustRTC: r.TrustRTC,
+		Lineage: c.Lineage, Floor: c.Floor, RequireTime: r.RequireTime, TrustRTC: r.TrustRTC,
 		Networks: r.Networks, Proxy: r.Proxy, Report: r.Report, Syslog: r.Syslog, Fallback: c.fallback.entries,
 	})
 	if err != nil {

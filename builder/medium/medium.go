@@ -58,6 +58,8 @@ type Parts struct {
 	// Statement and Signatures are the trust statement that the medium carries
 	// and its signature file.
 	Statement, Signatures []byte
+	// Lineage is the SHA-256 of trust statement 1, with which the chain began.
+	Lineage object.ID
 	// Floor is what was published so far: the medium's agent accepts nothing
 	// older.
 	Floor state.Floor
@@ -109,7 +111,7 @@ func (b BuildID) derive(use string) [sha256.Size]byte {
 // buildID hashes the parts. The lock's sum stands for every package, the layers
 // of the initramfs for the agent and for how this farboot packs them.
 func buildID(p Parts, layers []object.Ref) BuildID {
-	return BuildID(keyOf("medium", object.OfBytes(p.Recipe.Raw), p.Lock.Sum, layers, object.OfBytes(p.Statement), object.OfBytes(p.Signatures), p.Floor))
+	return BuildID(keyOf("medium", object.OfBytes(p.Recipe.Raw), p.Lock.Sum, layers, object.OfBytes(p.Statement), object.OfBytes(p.Signatures), p.Lineage, p.Floor))
 }
 
 // keyOf hashes what a result depends on.

@@ -31,9 +31,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/farboot/farboot/payload/clock"
 	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/state"
 	"github.com/farboot/farboot/payload/trust"
 )
@@ -45,12 +47,12 @@ const MaxJump = 1_000_000
 var (
 	// ErrRollback: older than what was believed before.
 	ErrRollback = errors.New("rollback")
-	// ErrEquivocation: the version that was believed before, with other bytes.
+	// ErrEquivocation: the version that was believed before, of a manifest or a
+	// trust statement, with other bytes.
 	ErrEquivocation = errors.New("equivocation")
 	// ErrFastForward: more than [MaxJump] versions above the floor.
 	ErrFastForward = errors.New("fast-forward")
-	// ErrExpired: the time is trusted, and manifest, statement or key are over,
-	// or were dated into the future.
+	// ErrExpired: the time is trusted, and manifest, statement or key are over.
 	ErrExpired = errors.New("expired")
 	// ErrNoTime: the medium requires a trusted time, and there is none.
 	ErrNoTime = errors.New("no trusted time")
@@ -70,23 +72,27 @@ func StatementFile(version int64) string { return fmt.Sprintf("trust/%d.json", v
 type Terms struct {
 	// Product, Arch and Channel must be equal.
 	Product, Arch, Channel string
-	// Floor is the lowest that is accepted.
+	// Floor is the lowest that is accepted, and By says who says so, for people:
+	// "this medium".
 	Floor state.Floor
+	By    string
 	// RequireTime refuses everything without a trusted time.
 	RequireTime bool
 }
 
-// Judge judges sites, one after the other. It is for one goroutine. Genuine statements of one site count
-// for the next ones, too: their signatures say all, not where they came from.
+// Judge judges sites, one after the other. It is for one goroutine. Genuine
+// statements of one site count for the next ones, too: their signatures say all,
+// not where they came from.
 type Judge struct {
-	store *trust.Store
-	first int64 // version of the statement that the walk began with
+	// chain is what the walk came by, from the medium's statement on. It is
+	// copied when it grows, so that clones do not meet in it.
+	chain []*trust.Store
 	terms Terms
 }
 
 // New returns a Judge that begins with what store believes.
 func New(store *trust.Store, terms Terms) *Judge {
-	return &Judge{store: store, first: store.Statement().Version, terms: terms}
+	return &Judge{chain: []*trust.Store{store}, terms: terms}
 }
 
 // Clone returns a Judge that believes what j does now and goes on by itself. So
@@ -97,36 +103,80 @@ func (j *Judge) Clone() *Judge {
 }
 
 // Store returns what the last good statement believes.
-func (j *Judge) Store() *trust.Store { return j.store }
+func (j *Judge) Store() *trust.Store { return j.chain[len(j.chain)-1] }
+
+// first is the version of the statement that the walk began with.
+func (j *Judge) first() int64 { return j.chain[0].Statement().Version }
 
 // Floor returns the floor that holds.
 func (j *Judge) Floor() state.Floor { return j.terms.Floor }
 
-// Raise raises the floor to what was learned meanwhile.
-func (j *Judge) Raise(f state.Floor) { j.terms.Floor = j.terms.Floor.Raise(f) }
+// By returns by whose word it holds, see [Terms].
+func (j *Judge) By() string { return j.terms.By }
+
+// Raise raises the floor to what was learned meanwhile, by is from whom. A
+// statement that f knows with other bytes is forgotten, and those after it, but
+// for the medium's own.
+func (j *Judge) Raise(f state.Floor, by string) {
+	raised := j.terms.Floor.Raise(f)
+	if !raised.Equal(j.terms.Floor) {
+		j.terms.Floor, j.terms.By = raised, by
+	}
+	for i, store := range j.chain {
+		if i > 0 && j.forked(store) != nil {
+			j.chain = j.chain[:i]
+			return
+		}
+	}
+}
+
+// forked tells whether the floor knows the store's statement with other bytes. It
+// is how a machine that has met the owner's statement N notices the one that a
+// thief of a root key has put in its place. That of a lower number than the
+// floor's it does not know any more, but whoever comes by there passes the
+// floor's next.
+func (j *Judge) forked(store *trust.Store) error {
+	f, st := j.terms.Floor, store.Statement()
+	if st.Version != f.Statement || f.StatementSHA256 == (object.ID{}) || f.StatementSHA256 == store.ID() {
+		return nil
+	}
+	return fmt.Errorf("%w: trust statement %d has sha256 %s, before it had %s%s", ErrEquivocation, st.Version, store.ID(), f.StatementSHA256, j.by())
+}
+
+// by ends a message about the floor.
+func (j *Judge) by() string {
+	if j.terms.By == "" {
+		return ""
+	}
+	return ", by " + j.terms.By
+}
 
 // Walk follows the site's trust statements as far as they go. Each good one
 // counts, whatever comes of the one after it. The error tells why the walk ended
-// before the chain did: errors of Files, and those of [trust.Store.Advance].
-// More than [trust.MaxHops] statements, counted from where the Judge began, are
+// before the chain did: errors of Files, those of [trust.Store.Advance], and
+// [ErrEquivocation] for a statement that the floor knows with other bytes. More
+// than [trust.MaxHops] statements, counted from where the Judge began, are
 // [trust.ErrChain].
 func (j *Judge) Walk(ctx context.Context, files Files) error {
 	for {
-		due := j.store.Statement().Version + 1
+		due := j.Store().Statement().Version + 1
 		statement, sigs, err := pair(ctx, files, StatementFile(due), trust.MaxStatementSize)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil
 		case err != nil:
 			return fmt.Errorf("trust statement %d: %w", due, err)
-		case due-j.first > trust.MaxHops:
-			return fmt.Errorf("trust statement %d: %w: more than %d statements after %d", due, trust.ErrChain, trust.MaxHops, j.first)
+		case due-j.first() > trust.MaxHops:
+			return fmt.Errorf("trust statement %d: %w: more than %d statements after %d", due, trust.ErrChain, trust.MaxHops, j.first())
 		}
-		next, err := j.store.Advance(statement, sigs)
+		next, err := j.Store().Advance(statement, sigs)
 		if err != nil {
 			return err
 		}
-		j.store = next
+		if err := j.forked(next); err != nil {
+			return err
+		}
+		j.chain = append(slices.Clip(j.chain), next)
 	}
 }
 
@@ -135,9 +185,12 @@ func (j *Judge) Walk(ctx context.Context, files Files) error {
 // [trust.ErrUntrusted], [trust.ErrChain] where the manifest is of a later epoch
 // than the statements, [manifest.ErrMalformed] and [manifest.ErrWrongProduct].
 func (j *Judge) Manifest(ctx context.Context, files Files, now clock.Time) (*Accepted, error) {
-	if st := j.store.Statement(); st.Version < j.terms.Floor.Statement {
-		return nil, fmt.Errorf("%w: the site's trust statements end at %d, %d was reached before",
-			ErrRollback, st.Version, j.terms.Floor.Statement)
+	if st := j.Store().Statement(); st.Version < j.terms.Floor.Statement {
+		return nil, fmt.Errorf("%w: the site's trust statements end at %d, %d was reached before%s",
+			ErrRollback, st.Version, j.terms.Floor.Statement, j.by())
+	}
+	if err := j.forked(j.chain[0]); err != nil { // the medium's own
+		return nil, err
 	}
 	a, err := j.read(ctx, files, manifest.File, "", now)
 	if err != nil {
@@ -145,7 +198,7 @@ func (j *Judge) Manifest(ctx context.Context, files Files, now clock.Time) (*Acc
 	}
 	f, m := j.terms.Floor, a.Manifest
 	if m.Epoch == f.Epoch && m.Version == f.Version && a.SHA256 != f.SHA256 {
-		return nil, fmt.Errorf("%w: version %d has sha256 %s, before it had %s", ErrEquivocation, f.Version, a.SHA256, f.SHA256)
+		return nil, fmt.Errorf("%w: version %d has sha256 %s, before it had %s%s", ErrEquivocation, f.Version, a.SHA256, f.SHA256, j.by())
 	}
 	return a, nil
 }

@@ -30,7 +30,7 @@ func TestOldMediumFollowsNewKeys(t *testing.T) {
 	sim.Rotate(trusttest.Manifest)
 	s := publish(t, sim, 7)
 	a := boots(t, medium(sim, 1, state.Floor{}), s, trusted(after(601)), 4)
-	want := state.Floor{Statement: 4, Epoch: 1, Version: 7, SHA256: object.OfBytes(s[manifest.File]).SHA256, Issued: after(600)}
+	want := state.Floor{Statement: 4, StatementSHA256: sim.Store(4).ID(), Epoch: 1, Version: 7, SHA256: object.OfBytes(s[manifest.File]).SHA256, Issued: after(600)}
 	if !a.Floor().Equal(want) {
 		t.Errorf("floor %+v, want %+v", a.Floor(), want)
 	}
@@ -55,13 +55,13 @@ func TestRollback(t *testing.T) {
 	t.Run("state", func(t *testing.T) {
 		j := medium(sim, 1, state.Floor{})
 		boots(t, j, old, now, 1) // who remembers nothing cannot tell
-		j.Raise(reached)
+		j.Raise(reached, "the stick")
 		refuses(t, j, old, now, accept.ErrRollback)
 		boots(t, j, current, now, 1)
 	})
 	t.Run("state below the medium's floor", func(t *testing.T) {
 		j := medium(sim, 1, reached)
-		j.Raise(state.Floor{Statement: 1, Epoch: 1, Version: 3, SHA256: object.ID{1}, Issued: day0})
+		j.Raise(state.Floor{Statement: 1, Epoch: 1, Version: 3, SHA256: object.ID{1}, Issued: day0}, "the stick")
 		refuses(t, j, old, now, accept.ErrRollback)
 	})
 	t.Run("statements", func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestFastForwardRecovery(t *testing.T) {
 	sim.Revoke(sim.Manifest)
 	good := publish(t, sim, 1)
 	a := boots(t, medium(sim, 1, f), good, trusted(day0), 2)
-	want := state.Floor{Statement: 2, Epoch: 2, Version: 1, SHA256: a.SHA256, Issued: day0}
+	want := state.Floor{Statement: 2, StatementSHA256: sim.Store(2).ID(), Epoch: 2, Version: 1, SHA256: a.SHA256, Issued: day0}
 	if !a.Floor().Equal(want) {
 		t.Errorf("floor %+v, want %+v: the thief's date must go with his version", a.Floor(), want)
 	}
@@ -348,4 +348,80 @@ func TestFilesFail(t *testing.T) {
 func TestEpochWithoutStatement(t *testing.T) {
 	sim := newSim(t)
 	refuses(t, medium(sim, 1, state.Floor{}), publish(t, sim, 1, func(m *manifest.Manifest) { m.Epoch = 2 }), trusted(day0), trust.ErrChain)
+}
+
+// A thief of the root key writes statements 2 and 3 of his own. A machine that has
+// met the owner's 2 passes neither by his 2, nor by a longer chain, and follows the
+// owner on; one that met the thief first stays with him.
+func TestForkAfterRootTheft(t *testing.T) {
+	owner := newSim(t)
+	thief := owner.Fork()
+	rotations(owner, 2)
+	thief.At = after(1)
+	rotations(thief, 2)
+	good, forged := publish(t, owner, 12), publish(t, thief, 12)
+	rotations(thief, 5)
+	long := publish(t, thief, 13)
+	met := boots(t, medium(owner, 1, state.Floor{}), good, trusted(day0), 2).Floor()
+	if met.StatementSHA256 != owner.Store(2).ID() {
+		t.Errorf("reached %s", met.StatementSHA256)
+	}
+	for name, s := range map[string]site{"as long": forged, "longer": long} {
+		t.Run(name, func(t *testing.T) {
+			j := medium(owner, 1, met)
+			_, walk, err := boot(t, j, s, trusted(after(1)))
+			if !errors.Is(walk, accept.ErrEquivocation) || !errors.Is(err, accept.ErrRollback) || j.Store().Statement().Version != 1 {
+				t.Errorf("walk: %v, manifest: %v, at %d", walk, err, j.Store().Statement().Version)
+			}
+			boots(t, j, good, trusted(day0), 2) // the next site
+		})
+	}
+	rotations(owner, 3)
+	next := publish(t, owner, 14)
+	boots(t, medium(owner, 1, met), next, trusted(day0), 3)
+	refuses(t, medium(owner, 1, boots(t, medium(owner, 1, state.Floor{}), forged, trusted(after(1)), 2).Floor()), good, trusted(day0), accept.ErrRollback)
+}
+
+// The memory comes late, when a thief's statements were believed already: they are
+// forgotten from the fork on. A medium that carries his is refused.
+func TestForkBeforeMemory(t *testing.T) {
+	owner := newSim(t)
+	rotations(owner, 2)
+	thief := owner.Fork()
+	rotations(owner, 3)
+	thief.At = after(1)
+	rotations(thief, 4)
+	good, forged := publish(t, owner, 12), publish(t, thief, 13)
+	met := boots(t, medium(owner, 1, state.Floor{}), good, trusted(day0), 3).Floor()
+	j := medium(owner, 1, state.Floor{})
+	boots(t, j, forged, trusted(after(1)), 4)
+	early := j.Clone()
+	if j.Raise(met, "the stick"); j.Store().Statement().Version != 2 || early.Store().Statement().Version != 4 {
+		t.Errorf("at %d, a clone at %d", j.Store().Statement().Version, early.Store().Statement().Version)
+	}
+	boots(t, j, good, trusted(day0), 3)
+
+	refuses(t, medium(thief, 3, met), publish(t, thief, 13), trusted(day0), accept.ErrEquivocation)
+}
+
+// A refusal says whose memory it is by.
+func TestRefusalNamesWhoKnows(t *testing.T) {
+	sim := newSim(t)
+	s := publish(t, sim, 12)
+	f := boots(t, medium(sim, 1, state.Floor{}), s, trusted(day0), 1).Floor()
+	twin := f
+	twin.SHA256 = object.ID{1}
+	newer := f
+	newer.Version = 13
+	ahead := f
+	ahead.Statement = 3
+	ahead.StatementSHA256 = object.ID{}
+	for _, f := range []state.Floor{twin, newer, ahead} {
+		j := medium(sim, 1, state.Floor{})
+		j.Raise(f, "partition /dev/sdb2")
+		_, _, err := boot(t, j, s, trusted(day0))
+		if err == nil || !strings.HasSuffix(err.Error(), ", by partition /dev/sdb2") || j.By() != "partition /dev/sdb2" {
+			t.Errorf("%v", err)
+		}
+	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/farboot/farboot/payload/trust"
 )
 
-// skew is how far ahead of a trusted time the dates of a signer may lie. A desk
-// whose clock takes local time for UTC is up to 14 hours off.
+// skew is how far ahead of a trusted time the dates of a signer may lie without a
+// word about it. A desk whose clock takes local time for UTC is up to 14 hours off.
 const skew = 24 * time.Hour
 
 // Accepted is a manifest, or a document for one machine, that a [Judge] let
@@ -30,7 +30,7 @@ type Accepted struct {
 	// Statement is the version of the trust statement that it was judged by.
 	Statement int64
 	// Doubts say, one line each, what was not verified because the time is not
-	// trusted. There are none where it is.
+	// trusted; where it is, what is dated ahead of it by more than a day.
 	Doubts []string
 
 	store *trust.Store
@@ -107,23 +107,24 @@ func pair(ctx context.Context, files Files, name string, max int64) (data, sigs 
 
 // open looks at the signatures as of now and, where that leaves doubts, as of
 // the latest time that now could be: ahead of a trusted time by the signers'
-// skew, or as late as a clock that nobody vouches for must be, if what is signed
-// is genuine.
+// skew, unless something runs out until then, or as late as a clock that nobody
+// vouches for must be, if what is signed is genuine.
 func (j *Judge) open(data, sigs []byte, now clock.Time) (trust.Verified, error) {
-	v, err := j.store.Open(trust.PurposeManifest, data, sigs, now.Now)
-	if err != nil || len(v.Doubts()) == 0 {
+	store := j.Store()
+	v, err := store.Open(trust.PurposeManifest, data, sigs, now.Now)
+	if err != nil || len(v.Doubts()) == 0 || now.Trusted && len(v.Expired()) > 0 {
 		return v, err
 	}
 	later := now.Now.Add(skew)
 	if !now.Trusted {
-		for _, t := range []time.Time{v.SignedAt(), j.store.Statement().Issued} {
+		for _, t := range []time.Time{v.SignedAt(), store.Statement().Issued} {
 			if t = t.Add(skew); t.After(later) {
 				later = t
 			}
 		}
 	}
-	w, err := j.store.Open(trust.PurposeManifest, data, sigs, later)
-	if err != nil || len(w.Doubts()) == 0 || !now.Trusted {
+	w, err := store.Open(trust.PurposeManifest, data, sigs, later)
+	if err != nil || len(w.Expired()) == 0 || !now.Trusted {
 		return w, err
 	}
 	return v, nil
@@ -132,19 +133,19 @@ func (j *Judge) open(data, sigs []byte, now clock.Time) (trust.Verified, error) 
 // accept judges by floor, revocation and time what is genuine and meant for
 // these terms.
 func (j *Judge) accept(v trust.Verified, m *manifest.Manifest, now clock.Time) (*Accepted, error) {
-	st := j.store.Statement()
-	a := &Accepted{
-		Manifest: m, SHA256: object.OfBytes(v.Bytes()).SHA256, Signers: v.Signers(), Statement: st.Version, store: j.store,
+	st := j.Store().Statement()
+	if err := j.checkVersion(m, st); err != nil {
+		return nil, err
 	}
-	seen := state.Floor{Statement: st.Version, Epoch: m.Epoch, Version: m.Version, SHA256: a.SHA256, Issued: m.Issued}
+	a := &Accepted{
+		Manifest: m, SHA256: object.OfBytes(v.Bytes()).SHA256, Signers: v.Signers(), Statement: st.Version, store: j.Store(),
+	}
+	seen := state.Floor{Statement: st.Version, StatementSHA256: j.Store().ID(), Epoch: m.Epoch, Version: m.Version, SHA256: a.SHA256, Issued: m.Issued}
 	if err := seen.Check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", manifest.ErrMalformed, err)
 	}
 	a.floor = j.terms.Floor.Raise(seen)
-	if err := checkVersion(m, st, j.terms.Floor); err != nil {
-		return nil, err
-	}
-	if err := refuseRevoked(j.store, a.SHA256); err != nil {
+	if err := refuseRevoked(j.Store(), a.SHA256); err != nil {
 		return nil, err
 	}
 	switch {
@@ -152,6 +153,7 @@ func (j *Judge) accept(v trust.Verified, m *manifest.Manifest, now clock.Time) (
 		if err := checkTime(v, m, now); err != nil {
 			return nil, err
 		}
+		a.Doubts = v.Doubts()
 	case j.terms.RequireTime:
 		return nil, fmt.Errorf("%w: the medium requires one, the clock says %s (%s)", ErrNoTime, day(now.Now), now.Source)
 	default:
@@ -161,7 +163,8 @@ func (j *Judge) accept(v trust.Verified, m *manifest.Manifest, now clock.Time) (
 }
 
 // checkVersion compares epoch and version with the statement's and the floor's.
-func checkVersion(m *manifest.Manifest, st trust.Statement, f state.Floor) error {
+func (j *Judge) checkVersion(m *manifest.Manifest, st trust.Statement) error {
+	f := j.terms.Floor
 	var least int64
 	if m.Epoch == f.Epoch {
 		least = f.Version
@@ -173,18 +176,20 @@ func checkVersion(m *manifest.Manifest, st trust.Statement, f state.Floor) error
 	case m.Epoch < st.Epoch:
 		return fmt.Errorf("%w: the manifest is of epoch %d, trust statement %d of epoch %d", ErrRollback, m.Epoch, st.Version, st.Epoch)
 	case m.Epoch < f.Epoch:
-		return fmt.Errorf("%w: the manifest is of epoch %d, one of %d was accepted before", ErrRollback, m.Epoch, f.Epoch)
+		return fmt.Errorf("%w: the manifest is of epoch %d, one of %d was accepted before%s", ErrRollback, m.Epoch, f.Epoch, j.by())
 	case m.Version < least:
-		return fmt.Errorf("%w: version %d, %d was accepted before", ErrRollback, m.Version, least)
+		return fmt.Errorf("%w: version %d, %d was accepted before%s", ErrRollback, m.Version, least, j.by())
 	case m.Version-least > MaxJump:
 		return fmt.Errorf("%w: version %d is more than %d above %d", ErrFastForward, m.Version, MaxJump, least)
 	}
 	return nil
 }
 
-// checkTime holds a manifest against a trusted time.
+// checkTime holds a manifest against a trusted time. What is dated ahead of it was
+// signed by a wrong clock, and is no reason to refuse: TUF does not ask for it
+// either, and no statement to come could mend a date that is in the chain.
 func checkTime(v trust.Verified, m *manifest.Manifest, now clock.Time) error {
-	list := v.Doubts()
+	list := v.Expired()
 	if now.Now.After(m.Expires) {
 		list = append(list, "the manifest expired on "+day(m.Expires))
 	}

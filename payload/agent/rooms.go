@@ -55,6 +55,7 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		Recall:    func() state.State { return memory.Load() },
 		Remember:  func(s state.State) error { return memory.Save(s) },
 		Places:    func() []string { return memory.Names() },
+		Holder:    func() string { return memory.Holder() },
 		Network: func(ctx context.Context, limits network.Limits) boot.Network {
 			return network.Open(ctx, sysfs, limits, c.Printf, medium.Networks...)
 		},
@@ -86,7 +87,7 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 func remembers(c *console.Console, medium boot.Medium) *persist.Places {
 	return persist.Open(persist.Config{
 		Sys: "/sys", Dev: "/dev", Build: medium.Build, Log: c.Printf,
-		Product: medium.Store.Statement().Product, Channel: medium.Channel,
+		Product: medium.Store.Statement().Product, Channel: medium.Channel, Lineage: medium.Lineage,
 	})
 }
 

@@ -1,8 +1,8 @@
 // Package clock is what a machine that boots makes of the time of day. Its own
 // clock may have stopped years ago, and the network says what it likes.
 //
-// Make a [Clock] with [New]. [Clock.Raise] gives it a time that cannot lie in
-// the future, [Clock.Offer] what others say, and [Clock.Time] returns what is
+// Make a [Clock] with [New]. [Clock.Raise] gives it a time that has passed for
+// certain, [Clock.Offer] what others say, and [Clock.Time] returns what is
 // believed, and whether it is good enough to refuse something for.
 //
 // # What trusted means
@@ -82,8 +82,10 @@ func (c *Clock) Time() Time {
 	return Time{Now: c.read(), Trusted: c.trusted, Source: c.source}
 }
 
-// Raise says that it cannot be earlier than floor, such as the date on which
-// the medium was built. It tells whether the clock had to be moved; then nobody
+// Raise says that it cannot be earlier than floor, which is the date on which the
+// medium was built. Dates of manifests are no floor but for [Clock.Offer], without
+// anybody's word: the signer's clock may have been years ahead, and then no
+// machine would take the true time from those who know it. It tells whether the clock had to be moved; then nobody
 // vouches for it, whoever did before.
 func (c *Clock) Raise(floor time.Time, what string) (moved bool) {
 	c.mu.Lock()

@@ -33,7 +33,8 @@ func UnsureClock(floor time.Time) Option {
 // means the same with UnsureClock, where the date may be one that this machine's
 // clock is far from: whoever holds a key whose certificate was valid at some
 // time can claim that time and no other. A thief of a key of 2027 can thus make
-// it 2027 again, so a date is to be believed forward only.
+// it 2027 again. What a date is good for is package clock's to say: there it may
+// set the time back as well, though not to before the medium was built.
 func OnDate(f func(date time.Time, url string, secure bool)) Option {
 	return func(c *config) { c.onDate = f }
 }

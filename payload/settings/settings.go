@@ -22,6 +22,7 @@ import (
 
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/netconf"
+	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/state"
 	"github.com/farboot/farboot/payload/strictjson"
 )
@@ -62,6 +63,9 @@ type Settings struct {
 	Build string `json:"build"`
 	// Built is the medium's epoch: a clock that shows less is wrong.
 	Built time.Time `json:"built"`
+	// Lineage is the SHA-256 of trust statement 1, of which the medium's own
+	// follows: whose memory the machine may have, see [state.State].
+	Lineage object.ID `json:"lineage,omitzero"`
 	// Floor is what had been published when the medium was built. A machine
 	// without a memory starts from it.
 	Floor state.Floor `json:"floor,omitzero"`

@@ -22,6 +22,7 @@ func full() settings.Settings {
 	return settings.Settings{
 		Format: settings.Format, Site: []string{"http://10.0.2.2:8080/"}, Arch: "amd64", Channel: "stable",
 		Build: "0123456789abcdef", Built: time.Date(2026, 11, 20, 0, 12, 41, 0, time.UTC),
+		Lineage: object.OfBytes([]byte("statement 1")).SHA256,
 		Floor: state.Floor{
 			Statement: 2, Epoch: 1, Version: 12, SHA256: object.OfBytes([]byte("manifest")).SHA256,
 			Issued: time.Date(2026, 11, 19, 0, 0, 0, 0, time.UTC),
@@ -85,7 +86,7 @@ func TestNothingOldChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, field := range []string{"floor", "require_time", "trust_rtc", "networks", "proxy", "report", "syslog", "fallback"} {
+	for _, field := range []string{"lineage", "floor", "require_time", "trust_rtc", "networks", "proxy", "report", "syslog", "fallback"} {
 		if strings.Contains(string(data), field) {
 			t.Errorf("%q stands in\n%s", field, data)
 		}

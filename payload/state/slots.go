@@ -52,7 +52,7 @@ func Load(r io.ReaderAt) (State, error) {
 }
 
 // Save writes s over the older of the two states on d, and looks whether it has
-// arrived. One that does not reach the newest state of the same product and
+// arrived. One that does not reach the newest state of the same product's
 // channel is refused with [ErrLower]; one that equals it is not written.
 func Save(d Device, s State) error {
 	slots, err := readSlots(d)
@@ -90,9 +90,9 @@ func Save(d Device, s State) error {
 }
 
 // Follows tells whether s may be saved over old: it reaches old's floor, or old
-// is of another product or channel. The error wraps [ErrLower].
+// is of another product, channel or lineage. The error wraps [ErrLower].
 func Follows(old, s State) error {
-	if old.Of(s.Product, s.Channel) && !old.Floor.Raise(s.Floor).Equal(s.Floor) {
+	if old.Of(s.Product, s.Channel, s.Lineage) && !old.Floor.Raise(s.Floor).Equal(s.Floor) {
 		return fmt.Errorf("%w: from %s to %s", ErrLower, old.Floor, s.Floor)
 	}
 	return nil

@@ -95,6 +95,16 @@ func TestSaveAndLoad(t *testing.T) {
 	if err := Save(d, twin); !errors.Is(err, ErrLower) {
 		t.Errorf("saving other bytes of the same version: %v", err)
 	}
+	fork := sample(20)
+	fork.Floor.StatementSHA256 = hash("a fork")
+	if err := Save(d, fork); !errors.Is(err, ErrLower) {
+		t.Errorf("saving a statement of other bytes: %v", err)
+	}
+	reborn := sample(1)
+	reborn.Lineage = hash("another statement 1")
+	if err := Save(&disk{data: bytes.Clone(d.data), cut: -1}, reborn); err != nil {
+		t.Errorf("another lineage's state: %v", err)
+	}
 	other := sample(1)
 	other.Channel = "testing"
 	if err := Save(d, other); err != nil {

@@ -19,6 +19,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/strictjson"
 )
 
@@ -26,7 +27,7 @@ const (
 	// Format is the only layout version that this package reads and writes.
 	Format = 1
 	// MaxSize bounds the JSON, in bytes: with its frame it fits a slot. A real
-	// one has about 300.
+	// one has about 500.
 	MaxSize = SlotSize - headerSize
 	// maxName bounds the names of product, channel and entries, in bytes:
 	// manifests have none that are longer.
@@ -49,11 +50,15 @@ var (
 // State is what a machine remembers of one product's channel.
 type State struct {
 	Format int `json:"format"`
-	// Product and Channel tell whose state it is. That of another one counts as
-	// none, since its versions are counted by others.
+	// Product, Channel and Lineage tell whose state it is. That of another one
+	// counts as none, since its versions are counted by others.
 	Product string `json:"product"`
 	Channel string `json:"channel"`
-	Floor   Floor  `json:"floor,omitzero"`
+	// Lineage is the SHA-256 of trust statement 1, with which all began: who has
+	// to start anew with other keys, under the old name, is another one. A medium
+	// says of which it is; a site cannot.
+	Lineage object.ID `json:"lineage,omitzero"`
+	Floor   Floor     `json:"floor,omitzero"`
 	// Tries are entries of the manifest that Floor names, those that came back
 	// too soon: at most 16.
 	Tries map[string]Try `json:"tries,omitzero"`
@@ -71,11 +76,11 @@ type Try struct {
 }
 
 // Of tells whether s is the state of that product's channel.
-func (s State) Of(product, channel string) bool {
-	return s.Product == product && s.Channel == channel
+func (s State) Of(product, channel string, lineage object.ID) bool {
+	return s.Product == product && s.Channel == channel && s.Lineage == lineage
 }
 
-// Raise returns s raised to t, of the same product and channel: the higher
+// Raise returns s raised to t, of the same product's channel: the higher
 // floor with its tries, and of equal manifests for each entry the try with more
 // failures or, of as many, the later one.
 func (s State) Raise(t State) State {
@@ -98,7 +103,7 @@ func (s State) Raise(t State) State {
 
 // Equal tells whether both say the same.
 func (s State) Equal(t State) bool {
-	return s.Of(t.Product, t.Channel) && s.Floor.Equal(t.Floor) && maps.Equal(s.Tries, t.Tries)
+	return s.Of(t.Product, t.Channel, t.Lineage) && s.Floor.Equal(t.Floor) && maps.Equal(s.Tries, t.Tries)
 }
 
 // check tells what no State can be.

@@ -23,8 +23,8 @@ func day(n int) time.Time { return time.Date(2026, 11, n, 12, 0, 0, 0, time.UTC)
 // sample returns a state of one version of the manifest.
 func sample(version int64) State {
 	return State{
-		Format: Format, Product: "demo", Channel: "stable",
-		Floor: Floor{Statement: 2, Epoch: 1, Version: version, SHA256: hash("manifest"), Issued: day(1)},
+		Format: Format, Product: "demo", Channel: "stable", Lineage: hash("statement 1"),
+		Floor: Floor{Statement: 2, StatementSHA256: hash("statement 2"), Epoch: 1, Version: version, SHA256: hash("manifest"), Issued: day(1)},
 		Tries: map[string]Try{"installer": {Failures: 2, Started: 1_800_000_000, Bound: 180}},
 	}
 }
@@ -53,18 +53,20 @@ func TestEncodeDecode(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	for phrase, spoil := range map[string]func(*State){
-		`product ""`:       func(s *State) { s.Product = "" },
-		`channel ""`:       func(s *State) { s.Channel = "" },
-		"1 to 64 bytes":    func(s *State) { s.Product = strings.Repeat("x", 65) },
-		"below zero":       func(s *State) { s.Floor.Version = -1 },
-		"belong together":  func(s *State) { s.Floor.SHA256 = object.ID{} },
-		"2000 to 2199":     func(s *State) { s.Floor.Issued = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC) },
-		"issued 1999":      func(s *State) { s.Floor.Issued = time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC) },
-		"tries of 17":      func(s *State) { s.Tries = tries(17) },
-		"want lower-case":  func(s *State) { s.Tries = map[string]Try{"A": {}} },
-		"tries of \"xxxxx": func(s *State) { s.Tries = map[string]Try{strings.Repeat("x", 65): {}} },
-		"started -1":       func(s *State) { s.Tries = map[string]Try{"x": {Started: -1}} },
-		"bound 86401 s":    func(s *State) { s.Tries = map[string]Try{"x": {Bound: maxBound + 1}} },
+		`product ""`:         func(s *State) { s.Product = "" },
+		`channel ""`:         func(s *State) { s.Channel = "" },
+		"1 to 64 bytes":      func(s *State) { s.Product = strings.Repeat("x", 65) },
+		"below zero":         func(s *State) { s.Floor.Version = -1 },
+		"no trust statement": func(s *State) { s.Floor.Statement = 0 },
+		"epoch 3 by":         func(s *State) { s.Floor.Epoch = 3 },
+		"belong together":    func(s *State) { s.Floor.SHA256 = object.ID{} },
+		"2000 to 2199":       func(s *State) { s.Floor.Issued = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC) },
+		"issued 1999":        func(s *State) { s.Floor.Issued = time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC) },
+		"tries of 17":        func(s *State) { s.Tries = tries(17) },
+		"want lower-case":    func(s *State) { s.Tries = map[string]Try{"A": {}} },
+		"tries of \"xxxxx":   func(s *State) { s.Tries = map[string]Try{strings.Repeat("x", 65): {}} },
+		"started -1":         func(s *State) { s.Tries = map[string]Try{"x": {Started: -1}} },
+		"bound 86401 s":      func(s *State) { s.Tries = map[string]Try{"x": {Bound: maxBound + 1}} },
 	} {
 		s := sample(1)
 		spoil(&s)
@@ -97,8 +99,9 @@ func tries(n int) map[string]Try {
 func TestLargestFits(t *testing.T) {
 	s := State{
 		Product: strings.Repeat("<", maxName), Channel: strings.Repeat("\x01", maxName), // as "\u003c", "\u0001"
-		Floor: Floor{Statement: math.MaxInt64, Epoch: math.MaxInt64, Version: math.MaxInt64, SHA256: hash("x"), Issued: latest.Add(-time.Second)},
-		Tries: tries(maxTries),
+		Lineage: hash("1"),
+		Floor:   Floor{Statement: math.MaxInt64, StatementSHA256: hash("s"), Epoch: math.MaxInt64, Version: math.MaxInt64, SHA256: hash("x"), Issued: latest.Add(-time.Second)},
+		Tries:   tries(maxTries),
 	}
 	frame, err := Seal(s, math.MaxUint64-1)
 	if err != nil || len(frame) > SlotSize {
@@ -108,6 +111,12 @@ func TestLargestFits(t *testing.T) {
 	if got, sequence, err := Unseal(frame); err != nil || sequence != math.MaxUint64-1 || !got.Equal(s) {
 		t.Errorf("Unseal = %+v, %d, %v", got, sequence, err)
 	}
+}
+
+// hashed returns f with a statement of these bytes.
+func hashed(f Floor, text string) Floor {
+	f.StatementSHA256 = hash(text)
+	return f
 }
 
 func TestFloorRaise(t *testing.T) {
@@ -130,6 +139,7 @@ func TestFloorRaise(t *testing.T) {
 		{"lower epoch, fast-forward", floor(2, 1, math.MaxInt64, "b", 30), base},
 		{"higher epoch, back from fast-forward", floor(3, 3, 1, "b", 1), floor(3, 3, 1, "b", 1)},
 		{"higher epoch, lower statement", floor(1, 3, 1, "b", 1), floor(2, 3, 1, "b", 1)},
+		{"same statement, its hash", Floor{Statement: 2, StatementSHA256: hash("2")}, hashed(base, "2")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, base.Raise(test.g)); diff != "" {
@@ -143,6 +153,17 @@ func TestFloorRaise(t *testing.T) {
 	}
 	if got := (Floor{}).Raise(base); !got.Equal(base) {
 		t.Errorf("from nothing: %+v", got)
+	}
+	own, next := hashed(base, "own"), hashed(floor(3, 3, 1, "b", 11), "next")
+	for name, c := range map[string]struct{ got, want Floor }{
+		"a fork":                      {own.Raise(hashed(base, "fork")), own},
+		"next statement":              {own.Raise(next), next},
+		"older statement":             {next.Raise(own), next},
+		"higher epoch, old statement": {own.Raise(floor(1, 3, 1, "b", 1)), hashed(floor(2, 3, 1, "b", 1), "own")},
+	} {
+		if diff := cmp.Diff(c.want, c.got); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", name, diff)
+		}
 	}
 }
 

@@ -106,7 +106,8 @@ func (b build) run(c *cobra.Command, path string) error {
 	newest, floor := set.Newest(), published.Floor("amd64", d.recipe.Medium.Channel)
 	m, err := medium.Compose(c.Context(), medium.Parts{
 		Recipe: d.recipe, Lock: d.lock, Blobs: blobs, Cache: d.cache, Agent: agent,
-		Statement: newest.Statement, Signatures: newest.Signature, Floor: floor,
+		Statement: newest.Statement, Signatures: newest.Signature,
+		Lineage: object.OfBytes(set.Chain[0].Statement).SHA256, Floor: floor,
 	})
 	if err != nil {
 		return err

@@ -52,10 +52,12 @@ type Rooms struct {
 	// Now is the firmware's clock, and SetClock sets the system's.
 	Now      func() time.Time
 	SetClock func(time.Time) error
-	// Recall, Remember and Places are persist's Load, Save and Names.
+	// Recall, Remember, Places and Holder are persist's Load, Save, Names and
+	// Holder.
 	Recall   func() state.State
 	Remember func(state.State) error
 	Places   func() []string
+	Holder   func() string
 	Network  func(ctx context.Context, limits network.Limits) Network
 	// Objects are the files on the medium, each named by its SHA-256.
 	Objects fs.FS
@@ -140,7 +142,7 @@ func newBoot(rooms Rooms, medium Medium, limits Limits) *boot {
 		clock: clock.New(rooms.Now), power: rooms.Now(), started: time.Now(),
 		judge: accept.New(medium.Store, accept.Terms{
 			Product: medium.Store.Statement().Product, Arch: medium.Arch, Channel: medium.Channel,
-			Floor: medium.Floor, RequireTime: medium.RequireTime,
+			Floor: medium.Floor, By: "this medium", RequireTime: medium.RequireTime,
 		}),
 	}
 	b.connect("")

@@ -254,6 +254,7 @@ func (l *lab) rooms() Rooms {
 		Recall:   l.recall,
 		Remember: l.save,
 		Places:   func() []string { return l.places },
+		Holder:   func() string { return strings.Join(l.places, "") },
 		Network: func(context.Context, network.Limits) Network {
 			l.opened++
 			return &wire{lab: l}

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +11,9 @@ import (
 	"github.com/farboot/farboot/payload/state"
 )
 
+// memory names what the machine remembers, wherever that lies.
+const memory = "this machine's memory"
+
 // recall reads what this machine remembers. It is called in each round, since a
 // stick may come late.
 func (b *boot) recall() {
@@ -18,8 +22,8 @@ func (b *boot) recall() {
 		return
 	}
 	b.recalled, b.read, b.state = true, s, b.settled(s)
-	b.judge.Raise(s.Floor)
-	b.clock.Offer(s.Floor.Issued, "this machine's memory", false)
+	b.judge.Raise(s.Floor, cmp.Or(b.Holder(), memory))
+	b.clock.Offer(s.Floor.Issued, memory, false)
 	what := s.Floor.String()
 	if s.Floor.Equal(state.Floor{}) {
 		what = "nothing yet"
@@ -34,15 +38,12 @@ func (b *boot) recall() {
 
 // tellFloor says what is too old for this machine, and by whose word.
 func (b *boot) tellFloor() {
-	f, by := b.judge.Floor(), "this medium"
-	switch {
-	case f.Equal(state.Floor{}):
+	f := b.judge.Floor()
+	if f.Equal(state.Floor{}) {
 		b.Log("floor: none, nothing was published when this medium was built")
 		return
-	case !f.Equal(b.medium.Floor):
-		by = "this machine's memory"
 	}
-	b.Log("floor: %s, by %s", f, by)
+	b.Log("floor: %s, by %s", f, b.judge.By())
 }
 
 // remember raises the floor to what is about to be run, on this machine as well
@@ -63,7 +64,7 @@ func (b *boot) remember(j job, watched time.Duration) error {
 	if f := b.judge.Floor(); !f.Raise(raised).Equal(raised) {
 		return fmt.Errorf("%w: this machine remembers %s by now", accept.ErrRollback, f)
 	}
-	b.judge.Raise(raised)
+	b.judge.Raise(raised, memory)
 	if err != nil {
 		b.fail("memory", fmt.Errorf("%w: %w", errNotSaved, err))
 		return nil

@@ -32,7 +32,7 @@ func (b *boot) tell(a *accept.Accepted, site string) {
 	}
 	b.Log("manifest: %s %d of epoch %d, %s old, signed by %s, from %s", what, m.Version, m.Epoch, age(now.Now.Sub(m.Issued)), short(a.Signers), site)
 	for _, doubt := range a.Doubts {
-		b.Log("manifest: time not verified: %s", doubt)
+		b.Log("manifest: %s: %s", doubtful(now), doubt)
 	}
 }
 

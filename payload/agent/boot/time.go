@@ -11,17 +11,16 @@ import (
 const layout = "2006-01-02 15:04 MST"
 
 // startClock makes the firmware's clock no earlier than the medium, and trusted
-// where the medium says so.
+// where the medium says so. What had been published then is dated by a signer's
+// clock, which may have been ahead: it moves the clock, and binds nobody who knows
+// better.
 func (b *boot) startClock() {
-	floor := b.medium.Built
-	if published := b.medium.Floor.Issued; published.After(floor) {
-		floor = published
-	}
 	firmware := b.clock.Time()
-	if b.clock.Raise(floor, "the medium's date") {
+	if b.clock.Raise(b.medium.Built, "the medium's date") {
 		b.Log("clock: %s is before this medium was built", firmware.Now.Format(layout))
-		b.setClock(floor)
+		b.setClock(b.medium.Built)
 	}
+	b.clock.Offer(b.medium.Floor.Issued, "what was published before", false)
 	if b.medium.TrustRTC {
 		b.clock.Offer(firmware.Now, firmware.Source, true)
 	}
@@ -53,6 +52,14 @@ func (b *boot) setClock(t time.Time) {
 func (b *boot) tellTime() {
 	t := b.clock.Time()
 	b.Log("clock: %s by %s, %s", t.Now.Format(layout), t.Source, trusted(t))
+}
+
+// doubtful words what a doubt is about: this machine's time, or the signer's.
+func doubtful(t clock.Time) string {
+	if t.Trusted {
+		return "dated ahead"
+	}
+	return "time not verified"
 }
 
 // trusted words whether a time is.

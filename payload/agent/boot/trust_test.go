@@ -78,14 +78,14 @@ func TestFollowsStatements(t *testing.T) {
 	}
 	handedOver(t, l.lab, l.run(t))
 	saw(t, l.lab, "trust: statement 4 (the medium carries 1), product demo: 1 of ", "memory: firmware variable X: nothing yet", "floor: none")
-	want := state.Floor{Statement: 4, Epoch: 1, Version: 12, SHA256: object.OfBytes(s.files[manifest.File]).SHA256, Issued: l.manifest.Issued}
+	want := state.Floor{Statement: 4, StatementSHA256: l.sim.Store(4).ID(), Epoch: 1, Version: 12, SHA256: object.OfBytes(s.files[manifest.File]).SHA256, Issued: l.manifest.Issued}
 	if !l.memory.Floor.Equal(want) {
 		t.Errorf("remembers %+v, want %+v", l.memory.Floor, want)
 	}
 	// The next power-on starts from there.
 	l.lines, l.loaded, l.executed = nil, nil, 0
 	handedOver(t, l.lab, l.run(t))
-	saw(t, l.lab, "memory: firmware variable X: statement 4, manifest 1.12", "floor: statement 4, manifest 1.12, by this machine's memory")
+	saw(t, l.lab, "memory: firmware variable X: statement 4, manifest 1.12", "floor: statement 4, manifest 1.12, by firmware variable X")
 }
 
 // A statement that cannot be followed is one line, and the manifest is judged by
@@ -184,7 +184,7 @@ func TestFloorRefuses(t *testing.T) {
 		"equivocation": {12, 12, "manifest: [equivocation] "},
 		"fast-forward": {12 + accept.MaxJump + 1, 12, "manifest: [fast-forward] "},
 	} {
-		for _, by := range []string{"this medium", "this machine's memory"} {
+		for _, by := range []string{"this medium", "partition sdb2"} {
 			t.Run(name+" by "+by, func(t *testing.T) {
 				t.Parallel()
 				l := newSimLab(t)
@@ -278,7 +278,7 @@ func TestStickInSecondRound(t *testing.T) {
 	if err := l.run(t); err == nil {
 		t.Error("started")
 	}
-	saw(t, l.lab, "floor: none", "floor: statement 1, manifest 1.12, by this machine's memory", "manifest: [rollback] "+s.URL)
+	saw(t, l.lab, "floor: none", "floor: statement 1, manifest 1.12, by partition sdb2", "manifest: [rollback] "+s.URL)
 }
 
 // An entry whose kernel is revoked is refused and the next one boots.

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/state"
 )
 
@@ -38,9 +39,10 @@ type Config struct {
 	Sys, Dev string
 	// Build is the medium's build id, by which its partition is recognised.
 	Build string
-	// Product and Channel tell whose state is meant. That of others counts as
-	// none.
+	// Product, Channel and Lineage tell whose state is meant, see [state.State].
+	// That of others counts as none.
 	Product, Channel string
+	Lineage          object.ID
 	// Log prints one line.
 	Log func(format string, args ...any)
 }
@@ -52,6 +54,7 @@ type Places struct {
 	// lost are places that once took too long. Something may still be busy there.
 	lost   map[string]bool
 	opened time.Time
+	holder string
 	// probed is set once the sticks of the start were waited for.
 	probed bool
 }
@@ -83,17 +86,21 @@ func (p *Places) Load() state.State {
 		p.probed = true
 		p.settle()
 	}
-	merged := state.State{Format: state.Format, Product: p.Product, Channel: p.Channel}
+	merged := state.State{Format: state.Format, Product: p.Product, Channel: p.Channel, Lineage: p.Lineage}
+	p.holder = ""
 	for _, at := range p.places() {
 		s, err := within(p, at, at.load)
 		switch {
 		case errors.Is(err, state.ErrNone):
 		case err != nil:
 			p.Log("memory: %v; it counts as none", err)
-		case !s.Of(p.Product, p.Channel):
-			p.Log("memory: %s: is product %q, channel %q; it counts as none", at, s.Product, s.Channel)
+		case !s.Of(p.Product, p.Channel, p.Lineage):
+			p.Log("memory: %s: is product %q, channel %q, lineage %.8s; it counts as none", at, s.Product, s.Channel, s.Lineage)
 		default:
-			merged = merged.Raise(s)
+			before := merged.Floor
+			if merged = merged.Raise(s); !merged.Floor.Equal(before) {
+				p.holder = at.String()
+			}
 		}
 	}
 	return merged
@@ -104,8 +111,9 @@ func (p *Places) Load() state.State {
 // more than s: what led to s has to be judged again, after a [Places.Load]. Any
 // other tells which places were not written, which is no reason not to boot.
 func (p *Places) Save(s state.State) error {
-	if !s.Of(p.Product, p.Channel) {
-		return fmt.Errorf("memory: state of product %q, channel %q on a medium of %q, %q", s.Product, s.Channel, p.Product, p.Channel)
+	if !s.Of(p.Product, p.Channel, p.Lineage) {
+		return fmt.Errorf("memory: state of product %q, channel %q, lineage %.8s on a medium of %q, %q, %.8s",
+			s.Product, s.Channel, s.Lineage, p.Product, p.Channel, p.Lineage)
 	}
 	var faults []error
 	for _, at := range p.places() {
@@ -126,10 +134,14 @@ func (p *Places) Names() []string {
 	return names
 }
 
+// Holder names the place whose floor the last Load returned, or "". Of several
+// that hold parts of it, it is the one that was asked last.
+func (p *Places) Holder() string { return p.holder }
+
 // places lists what can be written now and answered so far.
 func (p *Places) places() []place {
 	var found []place
-	if v, ok := findVariable(p.Sys); ok && !p.lost[v.String()] {
+	if v, ok := findVariable(p.Sys, p.variable()); ok && !p.lost[v.String()] {
 		found = append(found, v)
 	}
 	for _, s := range findSticks(p.Sys, p.Dev, p.Build) {

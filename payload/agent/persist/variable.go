@@ -2,6 +2,7 @@ package persist
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -17,10 +20,25 @@ import (
 	"github.com/farboot/farboot/payload/state"
 )
 
+// The firmware variables, as efivarfs shows them: "FarbootState-", 8 digits, and
+// a vendor GUID, a random one of our own.
+//
+// The digits are of a hash of product, channel and lineage: media of several of
+// them can take turns at a machine without making it forget. An operator makes a
+// machine forget, from any Linux on it, by
+//
+//	chattr -i /sys/firmware/efi/efivars/FarbootState-*
+//	rm /sys/firmware/efi/efivars/FarbootState-*
+//
+// with the digits in place of the first * where it is to forget one of them only;
+// the log names them.
 const (
-	// variableName is the firmware variable, as efivarfs shows it: name and
-	// vendor GUID, a random one of our own.
-	variableName = "FarbootState-a114fb87-0761-4129-bb19-d2da2766ce80"
+	variablePrefix = "FarbootState-"
+	variableSuffix = "-a114fb87-0761-4129-bb19-d2da2766ce80"
+	// maxVariables bounds how many there are. One has 700 bytes, at most 4 KiB,
+	// and firmware has 64 KiB for all of its variables; some does not start any
+	// more when that is full. Who has more products has to make room.
+	maxVariables = 8
 	// attributes: non-volatile, and seen by boot services and at run time (UEFI
 	// 2.10, section 8.2). A variable that an operating system writes needs all.
 	attributes = 0x7
@@ -86,14 +104,22 @@ func insert(file string) error {
 // variable is the firmware variable, by its path.
 type variable string
 
-// findVariable returns the variable's place, where efivarfs is mounted.
-func findVariable(sys string) (variable, bool) {
-	dir := filepath.Join(sys, variableDir)
-	entries, err := os.ReadDir(dir) // without efivarfs the folder is empty
-	return variable(filepath.Join(dir, variableName)), err == nil && len(entries) > 0
+// variable returns the name of the variable for the state that is meant.
+func (c Config) variable() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %s", c.Product, c.Channel, c.Lineage))
+	return fmt.Sprintf("%s%x%s", variablePrefix, sum[:4], variableSuffix)
 }
 
-func (v variable) String() string { return "firmware variable FarbootState" }
+// findVariable returns the variable's place, where efivarfs is mounted.
+func findVariable(sys, name string) (variable, bool) {
+	dir := filepath.Join(sys, variableDir)
+	entries, err := os.ReadDir(dir) // without efivarfs the folder is empty
+	return variable(filepath.Join(dir, name)), err == nil && len(entries) > 0
+}
+
+func (v variable) String() string {
+	return "firmware variable " + strings.TrimSuffix(filepath.Base(string(v)), variableSuffix)
+}
 
 func (v variable) load() (state.State, error) {
 	s, _, err := v.read()
@@ -134,6 +160,9 @@ func (v variable) save(s state.State) error {
 			return err
 		}
 	}
+	if err := v.room(); err != nil {
+		return err
+	}
 	frame, err := state.Seal(s, sequence+1)
 	if err != nil {
 		return err
@@ -150,6 +179,17 @@ func (v variable) save(s state.State) error {
 		return errors.New("what was written is not what is read")
 	}
 	return nil
+}
+
+// room refuses one more variable where there are many. What others remember is
+// not thrown away for it: whoever starts many media on a machine would make it
+// forget.
+func (v variable) room() error {
+	all, err := filepath.Glob(filepath.Join(filepath.Dir(string(v)), variablePrefix+"*"+variableSuffix))
+	if err != nil || slices.Contains(all, string(v)) || len(all) < maxVariables {
+		return err
+	}
+	return fmt.Errorf("the firmware holds %d of them already, of other products, channels and keys; remove some", len(all))
 }
 
 // write replaces the variable by one write, as efivarfs wants it.
