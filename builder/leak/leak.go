@@ -2,11 +2,13 @@
 //
 // [Scan] reads one file and fails, wrapping [ErrSecret], if it holds a private
 // key: a PEM or OpenSSH private key block or an armored OpenPGP one anywhere
-// in it, or a binary OpenPGP packet stream with a secret key packet. The
-// builder scans every file that goes into a medium or a site, before it goes.
+// in it, or a key as gpg's agent, PuTTY or age keep it; or if it is a binary
+// OpenPGP packet stream with a secret key packet. The builder scans every file
+// that goes into a medium or a site, before it goes.
 //
 // Scan does not look inside archives or compressed files, and it cannot know a
-// password when it sees one. A program that merely contains the words
+// password when it sees one, nor a key in binary DER, which is a few numbers
+// among others. A program that merely contains the words
 // "BEGIN PRIVATE KEY", as every TLS library does, is no secret: a block counts
 // only with encoded key material behind its first line.
 package leak
@@ -48,6 +50,26 @@ var privateBlock = regexp.MustCompile(
 // before the text of the next.
 const lineEnd = `[ \t]*(?:\\+r)?\r?(?:\n|\\+n)[ \t#]*`
 
+// others are private keys that are no block, each with the words that it cannot
+// be without. Where programs hold such words as well, it is what follows them
+// that tells.
+var others = []struct {
+	words, what string
+	form        *regexp.Regexp
+}{
+	// gpg's private-keys-v1.d: a canonical S-expression, or lines "Name: value" of
+	// which Key holds a readable one. A shadowed key only says which card has it,
+	// and does not belong into a medium either. libgcrypt holds readable ones for
+	// its own tests, not in such a line.
+	{"private-key", "a private key of gpg's agent", regexp.MustCompile(
+		`\((?:11:|21:protected-|20:shadowed-)private-key\([0-9]+:[a-z]+\(|(?:^|\n)Key:[ \t\r\n]*\((?:protected-|shadowed-)?private-key[ \t\r\n]*\(`)},
+	// The PuTTY private key file format, versions 1 to 3: PuTTY's manual, appendix C.
+	{"PuTTY-User-Key-File-", "a PuTTY private key", regexp.MustCompile(
+		`PuTTY-User-Key-File-[0-9]: [^\r\n]+` + lineEnd + `Encryption: [a-z]`)},
+	// age-keygen: Bech32 in capitals, 32 bytes or more.
+	{"AGE-SECRET-KEY-", "an age secret key", regexp.MustCompile(`AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]{58}`)},
+}
+
 // Scan reads r to its end and fails if it holds a secret key. The name is for
 // the message.
 func Scan(name string, r io.Reader) error {
@@ -67,6 +89,11 @@ func Scan(name string, r io.Reader) error {
 		if bytes.Contains(buf, []byte("PRIVATE KEY")) {
 			if m := privateBlock.FindSubmatch(buf); m != nil {
 				return found(name, "a block "+string(m[1]))
+			}
+		}
+		for _, o := range others {
+			if bytes.Contains(buf, []byte(o.words)) && o.form.Match(buf) {
+				return found(name, o.what)
 			}
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

@@ -10,6 +10,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -115,6 +119,75 @@ func TestScan(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestScanOtherForms takes keys as gpg 2.2 and 2.4, PuTTY and age write them, and
+// programs that know how to.
+func TestScanOtherForms(t *testing.T) {
+	hex := strings.Repeat("5A", 32)
+	for name, test := range map[string]struct {
+		data   string
+		secret bool
+	}{
+		"canonical":            {"(11:private-key(3:ecc(5:curve7:Ed25519)(1:d32:xxxx)))", true},
+		"canonical, locked":    {"(21:protected-private-key(3:rsa(1:n3:xxx)", true},
+		"canonical, on card":   {"(20:shadowed-private-key(3:ecc(5:curve7:Ed25519)", true},
+		"lines":                {"Created: 20261122T000000\nKey: (private-key (ecc (curve Ed25519)(flags eddsa)(d #" + hex + "#)))\n", true},
+		"lines, locked":        {"Key: (protected-private-key\n (ecc (curve Ed25519)))\n", true},
+		"putty":                {"PuTTY-User-Key-File-3: ssh-ed25519\r\nEncryption: none\r\nComment: x\r\n", true},
+		"age":                  {"# created: 2026\nAGE-SECRET-KEY-1" + strings.Repeat("Q", 58) + "\n", true},
+		"gpg's agent":          {"\x00(21:protected-private-key\x00(11:private-key\x00%s: private-key\n", false},
+		"libgcrypt's test":     {"\x00(private-key (rsa (n #00" + hex + "#)))\x00", false},
+		"puttygen":             {"\x00PuTTY-User-Key-File-%u: %s\n\x00Encryption: \x00", false},
+		"age itself":           {"\x00AGE-SECRET-KEY-\x00AGE-SECRET-KEY-1...\x00", false},
+		"gpg's card, in lines": {"Key: (shadowed-private-key (ecc (curve Ed25519)))\n", true},
+	} {
+		data := []byte(test.data)
+		if err := leak.Bytes(name, data); errors.Is(err, leak.ErrSecret) != test.secret {
+			t.Errorf("%s: %v; want secret: %v", name, err, test.secret)
+		}
+		if err := leak.Bytes(name, append(make([]byte, 64<<10-20), data...)); test.secret && !strings.HasPrefix(test.data, "Key:") && !errors.Is(err, leak.ErrSecret) {
+			t.Errorf("%s across a window: %v", name, err)
+		}
+	}
+}
+
+// TestScanAgentKeys has gpg make a key, and scans what its agent keeps, and the
+// programs that keep it.
+func TestScanAgentKeys(t *testing.T) {
+	home, err := os.MkdirTemp("", "gpg") // short, for the agent's socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		exec.Command("gpgconf", "--homedir", home, "--kill", "gpg-agent").Run() //nolint:errcheck // none may run
+		os.RemoveAll(home)
+	})
+	for _, phrase := range []string{"", "red sky at night"} {
+		out, err := exec.Command("gpg", "--homedir", home, "--batch", "--pinentry-mode", "loopback", "--passphrase", phrase,
+			"--quick-generate-key", "test "+phrase, "ed25519", "sign", "never").CombinedOutput()
+		if err != nil {
+			t.Fatalf("gpg (apt-get install gnupg): %v\n%s", err, out)
+		}
+	}
+	names, err := filepath.Glob(filepath.Join(home, "private-keys-v1.d", "*.key"))
+	if err != nil || len(names) != 2 {
+		t.Fatalf("keys %q, %v", names, err)
+	}
+	for _, name := range names {
+		if err := leak.File("key", name); !errors.Is(err, leak.ErrSecret) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, tool := range []string{"gpg", "gpg-agent"} {
+		name, err := exec.LookPath(tool)
+		if err != nil {
+			t.Fatalf("apt-get install gnupg: %v", err)
+		}
+		if err := leak.File(tool, name); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
