@@ -5,9 +5,12 @@ package boottest
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/farboot/farboot/builder/site"
 	"github.com/farboot/farboot/builder/vm"
 )
 
@@ -52,14 +55,39 @@ func TestMatrix(t *testing.T) {
 }
 
 // TestSmallMachine is the memory budget: 256 MB are enough for the agent, with
-// the modules of the shipped recipe, and a small kernel with its initrd.
+// the modules of the shipped recipe, and a small kernel with its initrd. What is
+// not enough is said before anything large is fetched, and no process is killed.
 func TestSmallMachine(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.write(t, "recipes/netboot.yaml", bytes.Replace(fmt.Appendf(nil, mediumRecipe, w.url), []byte("[net]"), []byte("[net, usb]"), 1))
 	image, _ := w.build(t)
-	m, ctx := start(t, vm.Config{Image: image, Memory: 256})
-	expect(t, ctx, m, "handing over", markerRuns, "next kernel done")
+	good := site.Handler(w.site, nil)
+	for _, memory := range []int{192, 256, 512} {
+		t.Run(fmt.Sprint(memory), func(t *testing.T) {
+			var objects atomic.Int32
+			w.answer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				if strings.HasPrefix(r.URL.Path, "/objects/") {
+					objects.Add(1)
+				}
+				good.ServeHTTP(rw, r)
+			}))
+			m, ctx := start(t, vm.Config{Image: image, Memory: memory})
+			said, err := m.Expect(ctx, "handing over", "[no-memory]", "Out of memory", "out of memory", "Kernel panic")
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case said == "handing over":
+				expect(t, ctx, m, markerRuns, "next kernel done")
+			case said != "[no-memory]" || memory >= 256:
+				t.Errorf("%q with %d MB", said, memory)
+			case objects.Load() > 0:
+				t.Error("the machine is found too small after a download")
+			default:
+				expect(t, ctx, m, "waiting")
+			}
+		})
+	}
 }
 
 // TestNetboot starts the netboot folder by QEMU's own TFTP server and iPXE. Its
