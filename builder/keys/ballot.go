@@ -70,9 +70,20 @@ func (b ballot) lacks(side trust.Role) int {
 func (b ballot) needed() int {
 	n := 0
 	for _, side := range b.sides {
-		n = max(n, b.lacks(side))
+		n += b.lacks(side)
 	}
-	return n
+	if len(b.sides) != 2 {
+		return n
+	}
+	// A key on both sides counts for both.
+	x, y := b.sides[0], b.sides[1]
+	both := 0
+	for _, fpr := range x.Keys {
+		if _, signed := b.have[fpr]; !signed && slices.Contains(y.Keys, fpr) {
+			both++
+		}
+	}
+	return n - min(both, b.lacks(x), b.lacks(y))
 }
 
 // done tells whether enough have signed.

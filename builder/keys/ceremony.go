@@ -17,12 +17,20 @@ var (
 	ErrPending = errors.New("signatures are pending")
 	// ErrTooFewKeys: the change would leave fewer keys in a role than must
 	// sign. A replacement in the same statement mends it.
-	ErrTooFewKeys = errors.New("too few keys would be left")
+	ErrTooFewKeys = errors.New("too few keys")
 	// ErrUnreachable: no statement that media in the field accept can do this.
 	ErrUnreachable = errors.New("media in the field cannot follow")
 	// ErrNoChange: the next statement would say what the newest says.
 	ErrNoChange = errors.New("nothing would change")
 )
+
+// StandbyError: of those who could sign only a standby key is at hand, and
+// nobody named it.
+type StandbyError struct{ Fingerprint trust.Fingerprint }
+
+func (e *StandbyError) Error() string {
+	return fmt.Sprintf("no root key is at hand that can sign but the standby key %s, which signs only where it is named", e.Fingerprint)
+}
 
 // Role is what a key may sign: trust statements, or manifests.
 type Role string
@@ -48,13 +56,17 @@ type Options struct {
 	// Project is the folder that is committed and packed; secret keys are kept
 	// out of it. It may be empty, then only Dir and git work trees are.
 	Project string
-	// Secrets are the folders where secret keys are looked for, in order. New
-	// ones go to the first. Empty means [DefaultSecrets].
+	// Secrets are the folders where secret keys are looked for, in order. Empty
+	// means [DefaultSecrets].
 	Secrets []string
-	// StandbySecrets is the folder for the secret part of a new standby key;
-	// empty for the first of Secrets.
-	StandbySecrets string
-	// Signers sign in any case, before secret keys are looked for.
+	// NewSecrets is the folder for the secret parts of new keys. Empty means
+	// that of the key which is replaced if it lies in one of Secrets, and
+	// otherwise [DefaultSecrets]: a new manifest key does not get into the root
+	// key's vault by the way. StandbySecrets is that of new standby keys; if
+	// empty, the same holds for them.
+	NewSecrets, StandbySecrets string
+	// Signers sign, and then no other key that existed before does. Without any
+	// those in Secrets do, as few as are needed, and never a standby key.
 	Signers []SigningKey
 	// Now is the present.
 	Now time.Time
@@ -62,7 +74,12 @@ type Options struct {
 	Passphrase Passphrase
 	// NewPassphrase protects new keys; nil protects none.
 	NewPassphrase Passphrase
+	// Announce, if set, is told what the statement changes once nothing speaks
+	// against it, before anybody signs.
+	Announce func(changes []string)
 
+	// otherwise is the folder for new keys that replace none at hand.
+	otherwise string
 	// before is for tests, see writer.
 	before func()
 }
@@ -85,6 +102,8 @@ type Outcome struct {
 	// Signers have signed; any of Missing can still sign.
 	Signers []trust.Fingerprint `json:"signers"`
 	Missing []trust.Fingerprint `json:"missing,omitzero"`
+	// Standby are those of Missing that are at hand, and were not named.
+	Standby []trust.Fingerprint `json:"standby,omitzero"`
 	// Warning says that the clock is wrong, or was when the statement before was
 	// issued.
 	Warning string `json:"warning,omitzero"`
@@ -126,6 +145,9 @@ func Apply(o Options, changes ...Change) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	if o.Announce != nil {
+		o.Announce(differences(d.prev, d.next))
+	}
 	if err := d.sign(); err != nil {
 		return Outcome{}, err
 	}
@@ -134,36 +156,45 @@ func Apply(o Options, changes ...Change) (Outcome, error) {
 
 // complete fills in what was left empty and refuses places for secret keys.
 func (o *Options) complete() error {
+	dir, err := DefaultSecrets()
+	if err != nil {
+		return err
+	}
 	if len(o.Secrets) == 0 {
-		dir, err := DefaultSecrets()
-		if err != nil {
-			return err
-		}
 		o.Secrets = []string{dir}
 	}
-	if o.StandbySecrets == "" {
-		o.StandbySecrets = o.Secrets[0]
-	}
-	folders := []string{o.Dir}
-	if o.Project != "" {
-		folders = append(folders, o.Project)
-	}
-	for _, dir := range append(slices.Clone(o.Secrets), o.StandbySecrets) {
-		if err := checkPlace(dir, folders...); err != nil {
+	o.otherwise = dir
+	for _, dir := range append(slices.Clone(o.Secrets), o.NewSecrets, o.StandbySecrets) {
+		if dir == "" {
+			continue
+		}
+		if err := o.checkPlace(dir); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// checkPlace refuses a folder for secret keys that is committed or packed.
+func (o *Options) checkPlace(dir string) error {
+	if o.Project == "" {
+		return checkPlace(dir, o.Dir)
+	}
+	return checkPlace(dir, o.Dir, o.Project)
+}
+
 // free refuses a ceremony while the next statement waits for signatures:
 // of two statements with one number only one can come into force.
 func (s *Set) free() error {
-	name := filepath.Join(s.Pending(), statementRequest(s.Newest().Version+1))
-	if exists(name) {
-		return fmt.Errorf("%w: %s waits for signatures; collect them, or remove that file and those beside it", ErrPending, name)
+	if name := s.NextRequest(); exists(name) {
+		return fmt.Errorf("%w: %s waits for signatures", ErrPending, name)
 	}
 	return nil
+}
+
+// NextRequest is where the next statement waits if it lacks signatures.
+func (s *Set) NextRequest() string {
+	return filepath.Join(s.Pending(), statementRequest(s.Newest().Version+1))
 }
 
 // draft is a statement in the making.
@@ -175,6 +206,8 @@ type draft struct {
 	made []secretKey
 	// warning is for who looks on.
 	warning string
+	// resting are standby keys at hand that would help.
+	resting []trust.Fingerprint
 	// data is the finished statement.
 	data []byte
 	ballot
@@ -211,8 +244,7 @@ func newDraft(o Options, s *Set, changes []Change) (*draft, error) {
 func (d *draft) check(changes []Change) error {
 	for _, role := range []Role{RoleRoot, RoleManifest} {
 		if r := d.role(role); len(r.Keys) < r.Threshold {
-			return fmt.Errorf("role %s: %w: %d, and %d must sign; add or replace a key in the same statement",
-				role, ErrTooFewKeys, len(r.Keys), r.Threshold)
+			return fmt.Errorf("%w: %d must sign, but %s would have %s", ErrTooFewKeys, r.Threshold, role, count(len(r.Keys), "key"))
 		}
 	}
 	able := 0
@@ -245,8 +277,16 @@ func revokes(st trust.Statement, fpr trust.Fingerprint) bool {
 	return slices.ContainsFunc(st.Revoked.Keys, func(k trust.RevokedKey) bool { return k.Fingerprint == fpr })
 }
 
-// sign collects signatures, by as few keys as are needed: those named, then
-// keys that both statements list, then new ones, and standby keys last.
+// count words a number of things.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// sign collects signatures: by those named and by new keys, or by as few keys as
+// are needed, first those that both statements list.
 func (d *draft) sign() error {
 	d.ballot = newBallot(d.prev, d.next)
 	for _, k := range d.Signers {
@@ -268,11 +308,24 @@ func (d *draft) sign() error {
 		if k.sign == nil {
 			continue
 		}
+		if d.listed(fpr) && d.standby(fpr) {
+			d.resting = append(d.resting, fpr)
+			continue
+		}
 		if err := d.add(k); err != nil {
 			return err
 		}
 	}
+	d.resting = slices.DeleteFunc(d.resting, func(fpr trust.Fingerprint) bool { return !d.helps(fpr) })
+	if len(d.resting) > 0 && !slices.ContainsFunc(d.signers(), d.listed) {
+		return &StandbyError{d.resting[0]}
+	}
 	return nil
+}
+
+// listed tells whether a key is one of the statement before.
+func (d *draft) listed(fpr trust.Fingerprint) bool {
+	return slices.ContainsFunc(d.prev.Keys, func(k trust.Key) bool { return k.Fingerprint == fpr })
 }
 
 // add signs with k.
@@ -285,12 +338,16 @@ func (d *draft) add(k SigningKey) error {
 	return nil
 }
 
-// find returns the key if its secret part is at hand: new, or in a folder.
+// find returns the key if its secret part is at hand: new, or in a folder, which
+// nobody looks into where signers are named.
 func (d *draft) find(fpr trust.Fingerprint) (SigningKey, error) {
 	for _, k := range d.made {
 		if k.public.Fingerprint == fpr {
 			return signingKey(k.entity, "new"), nil
 		}
+	}
+	if len(d.Signers) > 0 {
+		return SigningKey{}, nil
 	}
 	return findKey(fpr, d.Secrets, d.Passphrase)
 }
@@ -300,7 +357,7 @@ func (d *draft) write() (Outcome, error) {
 	doc := Document{Version: d.next.Version, Statement: d.data, Signature: d.sigs()}
 	out := Outcome{
 		Version: d.next.Version, Epoch: d.next.Epoch, File: filepath.Join(d.Dir, doc.Path()),
-		Changes: differences(d.prev, d.next), Signers: d.signers(), Pending: !d.done(), Warning: d.warning,
+		Changes: differences(d.prev, d.next), Signers: d.signers(), Pending: !d.done(), Warning: d.warning, Standby: d.resting,
 	}
 	if d.done() {
 		if err := d.set.accepts(doc); err != nil {
@@ -314,7 +371,7 @@ func (d *draft) write() (Outcome, error) {
 		}
 	}
 	for _, k := range d.made {
-		name := w.secret(k, d.Secrets[0], d.StandbySecrets)
+		name := w.secret(k, d.place(k))
 		out.Made = append(out.Made, NewKey{Role: k.role, Standby: k.standby, Fingerprint: k.public.Fingerprint, Secret: name})
 	}
 	var err error
@@ -330,12 +387,29 @@ func (d *draft) write() (Outcome, error) {
 	return out, nil
 }
 
+// place returns the folder for the secret part of a new key.
+func (d *draft) place(k secretKey) string {
+	if k.standby && d.StandbySecrets != "" {
+		return d.StandbySecrets
+	}
+	if d.NewSecrets != "" {
+		return d.NewSecrets
+	}
+	for _, dir := range d.Secrets {
+		if k.replaces != "" && exists(secretName(dir, k.replaces)) {
+			return dir
+		}
+	}
+	return d.otherwise
+}
+
 // leave writes the statement as a request, with the signatures there are.
 func (d *draft) leave(w *writer) (string, error) {
 	r, err := d.set.describe(trust.PurposeStatement, d.data)
 	if err != nil {
 		return "", errors.Join(err, w.undo())
 	}
+	r.ballot = d.ballot
 	r.write(w, d.set.Pending())
 	for fpr, sig := range d.have {
 		w.file(signatureName(r.File, fpr), sig, 0o644)

@@ -15,7 +15,17 @@ import (
 
 // ceremonies returns the options for changes to the keys that Init made.
 func ceremonies(o InitOptions) Options {
-	return Options{Dir: o.Dir, Project: o.Project, Secrets: []string{o.Secrets}, StandbySecrets: o.StandbySecrets, Now: o.Now}
+	return Options{Dir: o.Dir, Project: o.Project, Secrets: []string{o.Secrets}, NewSecrets: o.Secrets, StandbySecrets: o.StandbySecrets, Now: o.Now}
+}
+
+// keyIn finds a key file.
+func keyIn(t *testing.T, fpr trust.Fingerprint, dir string) SigningKey {
+	t.Helper()
+	k, err := ParseSigner(string(fpr), []string{dir}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 // apply makes a statement that comes into force, and loads it.
@@ -165,7 +175,13 @@ func TestStandbyTakesOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Secrets = append(o.Secrets, vault)
-	out, set := apply(t, o, Revoke{Fingerprint: res.Root, Reason: "stolen", Replace: true})
+	revoke := Revoke{Fingerprint: res.Root, Reason: "stolen", Replace: true}
+	var standby *StandbyError
+	if out, err := Apply(o, revoke); !errors.As(err, &standby) || standby.Fingerprint != res.Standby || exists(filepath.Join(o.Dir, PendingDir)) {
+		t.Fatalf("a standby key that nobody named: %+v, %v", out, err)
+	}
+	o.Signers = []SigningKey{keyIn(t, res.Standby, vault)}
+	out, set := apply(t, o, revoke)
 	if !slices.Contains(out.Signers, res.Standby) || slices.Contains(out.Signers, res.Root) {
 		t.Errorf("signed by %v, want the standby key and not the stolen one", out.Signers)
 	}
@@ -186,6 +202,7 @@ func TestStandbyTakesOver(t *testing.T) {
 		t.Errorf("the thief's statement 3: %v, want ErrUntrusted", err)
 	}
 	// A standby key that was used is replaced by one that never left its vault.
+	o.Signers = nil
 	out, set = apply(t, o, Rotate{Role: RoleRoot, Old: res.Standby})
 	if len(out.Made) != 1 || !out.Made[0].Standby || filepath.Dir(out.Made[0].Secret) != vault {
 		t.Errorf("outcome %+v", out)
@@ -222,9 +239,9 @@ func TestCeremonyRefusals(t *testing.T) {
 		is      error
 		says    string
 	}{
-		"last manifest key":   {[]Change{Revoke{Fingerprint: res.Manifest, Reason: "lost"}}, ErrTooFewKeys, "replace a key in the same statement"},
-		"retired last key":    {[]Change{Retire{Fingerprint: res.Manifest}}, ErrTooFewKeys, "role manifest"},
-		"threshold too high":  {[]Change{SetThreshold{RoleManifest, 2}}, ErrTooFewKeys, "1, and 2 must sign"},
+		"last manifest key":   {[]Change{Revoke{Fingerprint: res.Manifest, Reason: "lost"}}, ErrTooFewKeys, "1 must sign, but manifest would have 0 keys"},
+		"retired last key":    {[]Change{Retire{Fingerprint: res.Manifest}}, ErrTooFewKeys, "manifest would have 0 keys"},
+		"threshold too high":  {[]Change{SetThreshold{RoleManifest, 2}}, ErrTooFewKeys, "2 must sign, but manifest would have 1 key"},
 		"threshold zero":      {[]Change{SetThreshold{RoleManifest, 0}}, nil, "want at least 1"},
 		"same threshold":      {[]Change{SetThreshold{RoleManifest, 1}}, ErrNoChange, "says so already"},
 		"no change":           {nil, ErrNoChange, "says so already"},
@@ -314,5 +331,61 @@ func TestCeremonyPassphrases(t *testing.T) {
 	}
 	if _, err := set.Signer(init.Secrets, nil, o.Now)(trust.PurposeManifest, []byte("m")); err == nil {
 		t.Error("the new key is not locked")
+	}
+}
+
+// TestPlaceOfNewKeys: beside the key that is replaced, or where nobody keeps root
+// keys.
+func TestPlaceOfNewKeys(t *testing.T) {
+	config := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", config)
+	usual := filepath.Join(config, "farboot", "secret")
+	init := options(t)
+	res, _ := initialise(t, init)
+	vault := filepath.Join(filepath.Dir(init.Secrets), "vault")
+	if err := os.Mkdir(vault, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(secretName(init.Secrets, res.Root), secretName(vault, res.Root)); err != nil {
+		t.Fatal(err)
+	}
+	o := ceremonies(init)
+	o.NewSecrets, o.StandbySecrets = "", ""
+	for _, c := range []struct {
+		secrets []string
+		change  Change
+		want    string
+	}{
+		{[]string{vault}, Rotate{Role: RoleManifest}, usual},
+		{[]string{vault, usual}, Rotate{Role: RoleManifest}, usual},
+		{[]string{usual, vault}, Rotate{Role: RoleRoot}, vault},
+		{[]string{vault, init.Secrets}, Rotate{Role: RoleRoot, Old: res.Standby}, init.Secrets},
+		{[]string{vault}, AddKey{Role: RoleManifest}, usual},
+	} {
+		o.Secrets = c.secrets
+		out, _ := apply(t, o, c.change)
+		if len(out.Made) != 1 || filepath.Dir(out.Made[0].Secret) != c.want {
+			t.Errorf("%+v with %v: %+v, want it in %s", c.change, c.secrets, out.Made, c.want)
+		}
+	}
+}
+
+// TestNamedSignersAlone: a key that is named signs, and none beside it.
+func TestNamedSignersAlone(t *testing.T) {
+	init := options(t)
+	res, _ := initialise(t, init)
+	o := ceremonies(init)
+	o.Signers = []SigningKey{keyIn(t, res.Standby, init.Secrets)}
+	if out, _ := apply(t, o, Renew{}); !slices.Equal(out.Signers, []trust.Fingerprint{res.Standby}) {
+		t.Errorf("signed by %v, want the standby key alone", out.Signers)
+	}
+	o.Signers = nil
+	_, set := apply(t, o, AddKey{Role: RoleManifest})
+	sigs, err := set.SignWith(SignOptions{Signers: []SigningKey{keyIn(t, res.Manifest, init.Secrets)}, Secrets: o.Secrets, Now: o.Now})(trust.PurposeManifest, []byte("m"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := set.Store.Open(trust.PurposeManifest, []byte("m"), sigs, o.Now); err != nil || !slices.Equal(v.Signers(), []trust.Fingerprint{res.Manifest}) {
+		t.Errorf("signed by %v, %v, want %s alone", v.Signers(), err, res.Manifest)
 	}
 }

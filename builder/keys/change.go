@@ -86,7 +86,7 @@ func (c Rotate) apply(d *draft) error {
 	if !c.KeepOld {
 		d.drop(c.Role, old)
 	}
-	return d.list(c.Role, c.NewKey, standby)
+	return d.list(c.Role, c.NewKey, standby, old)
 }
 
 func (c Revoke) apply(d *draft) error {
@@ -108,7 +108,7 @@ func (c Revoke) apply(d *draft) error {
 		}
 		d.drop(role, c.Fingerprint)
 		if c.Replace || c.NewKey != "" {
-			if err := d.list(role, c.NewKey, standby && role == RoleRoot); err != nil {
+			if err := d.list(role, c.NewKey, standby && role == RoleRoot, c.Fingerprint); err != nil {
 				return err
 			}
 		}
@@ -136,7 +136,7 @@ func (c AddKey) apply(d *draft) error {
 	if c.Standby && (c.File != "" || c.Role != RoleRoot) {
 		return fmt.Errorf("a standby key is a new key of role %s", RoleRoot)
 	}
-	return d.list(c.Role, c.File, c.Standby)
+	return d.list(c.Role, c.File, c.Standby, "")
 }
 
 func (c Retire) apply(d *draft) error {
@@ -180,9 +180,10 @@ func (d *draft) drop(role Role, fpr trust.Fingerprint) {
 	}
 }
 
-// list gives a role the key in a file, or a new one.
-func (d *draft) list(role Role, file string, standby bool) error {
-	key, err := d.obtain(role, file, standby)
+// list gives a role the key in a file, or a new one, in place of another or of
+// none.
+func (d *draft) list(role Role, file string, standby bool, replaces trust.Fingerprint) error {
+	key, err := d.obtain(role, file, standby, replaces)
 	if err != nil {
 		return err
 	}
@@ -198,7 +199,7 @@ func (d *draft) list(role Role, file string, standby bool) error {
 }
 
 // obtain reads a public key or makes a new key.
-func (d *draft) obtain(role Role, file string, standby bool) (trust.Key, error) {
+func (d *draft) obtain(role Role, file string, standby bool, replaces trust.Fingerprint) (trust.Key, error) {
 	if file != "" {
 		return readPublic(file)
 	}
@@ -206,8 +207,9 @@ func (d *draft) obtain(role Role, file string, standby bool) (trust.Key, error) 
 	if err != nil {
 		return trust.Key{}, err
 	}
+	k.replaces = replaces
 	d.made = append(d.made, k)
-	return k.public, nil
+	return k.public, d.checkPlace(d.place(k))
 }
 
 // history returns the roles that a key has or had. One that no statement lists

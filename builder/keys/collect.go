@@ -22,7 +22,7 @@ type Collected struct {
 	Needed  int                 `json:"needed"`
 	Missing []trust.Fingerprint `json:"missing,omitzero"`
 	// Refused are files that do not count, with the reason: signatures, or the
-	// request itself, which then is neither needed nor done.
+	// request itself, which then has no purpose and is neither needed nor done.
 	Refused []string `json:"refused,omitzero"`
 	// Done is where the result lies once nothing is needed: a statement in the
 	// folder of statements, where it is in force; a manifest's signatures in
@@ -107,6 +107,19 @@ func requestFiles(path string) ([]string, error) {
 
 // collect counts the signatures for one request, and completes it if it can.
 func (s *Set) collect(file string, more []string, now time.Time) (Collected, error) {
+	c, err := s.tally(file, more, now)
+	if err != nil || c.Purpose == "" || !c.done() {
+		return c, err
+	}
+	if c.Done, err = s.finish(c.Request, now); err != nil {
+		return Collected{}, err
+	}
+	return c, nil
+}
+
+// tally counts the signatures for one request. One that is refused has no
+// purpose.
+func (s *Set) tally(file string, more []string, now time.Time) (Collected, error) {
 	r, err := ReadRequest(s, file)
 	if err != nil {
 		// It does not keep others from being completed.
@@ -131,12 +144,6 @@ func (s *Set) collect(file string, more []string, now time.Time) (Collected, err
 		}
 	}
 	c.Signers, c.Needed, c.Missing = r.signers(), r.needed(), r.missing()
-	if r.done() {
-		c.Done, err = s.finish(r, now)
-	}
-	if err != nil {
-		return Collected{}, err
-	}
 	return c, nil
 }
 

@@ -59,7 +59,7 @@ func decodeManifest(data []byte, m *manifest.Manifest) error {
 // describeStatement says what a statement changes. With a set it must be the
 // one that comes next.
 func (s *Set) describeStatement(st trust.Statement, data []byte) (Request, error) {
-	r := Request{File: statementRequest(st.Version), Purpose: trust.PurposeStatement, data: data, revoked: st.Revoked}
+	r := Request{File: statementRequest(st.Version), Purpose: trust.PurposeStatement, data: data, product: st.Product, revoked: st.Revoked}
 	var prev trust.Statement
 	if s != nil {
 		prev = s.Store.Statement()
@@ -79,7 +79,7 @@ func (s *Set) describeStatement(st trust.Statement, data []byte) (Request, error
 // describeManifest says what a manifest offers. With a set it must be for its
 // product and epoch.
 func (s *Set) describeManifest(m manifest.Manifest, data []byte) (Request, error) {
-	r := Request{File: manifestRequest(m), Purpose: trust.PurposeManifest, data: data}
+	r := Request{File: manifestRequest(m), Purpose: trust.PurposeManifest, data: data, product: m.Product}
 	kind := "manifest"
 	if m.Document != "" {
 		kind = fmt.Sprintf("document %q, manifest", m.Document)

@@ -63,13 +63,13 @@ func TestGPGInCeremonies(t *testing.T) {
 	if err != nil || k.Fingerprint != root || k.Where != "gpg" {
 		t.Fatalf("%+v, %v", k, err)
 	}
-	o.Signers = []SigningKey{k}
+	o.Signers = []SigningKey{k, keyIn(t, res.Root, init.Secrets)}
 	out, _ := apply(t, o, Rotate{Role: RoleRoot, NewKey: rootFile}, Rotate{Role: RoleManifest, NewKey: signerFile})
 	if len(out.Made) != 0 || len(out.Signers) != 2 {
 		t.Errorf("outcome %+v", out)
 	}
 	// From now on gpg alone can do it.
-	o.Secrets = []string{filepath.Join(t.TempDir(), "none")}
+	o.Secrets, o.Signers = []string{filepath.Join(t.TempDir(), "none")}, o.Signers[:1]
 	_, set := apply(t, o, RevokeObject{Reason: "a hole"})
 	follow(t, set)
 	m, err := ParseSigner("gpg:"+string(signer), nil, nil)

@@ -165,7 +165,11 @@ func (o InitOptions) statement(made []secretKey) (Document, trust.Statement, err
 func (o InitOptions) write(w *writer, doc Document, st trust.Statement, made []secretKey) Result {
 	res := Result{Root: made[0].public.Fingerprint, Manifest: made[1].public.Fingerprint, Standby: made[2].public.Fingerprint}
 	for _, k := range made {
-		res.Secret = append(res.Secret, w.secret(k, o.Secrets, o.StandbySecrets))
+		dir := o.Secrets
+		if k.standby {
+			dir = o.StandbySecrets
+		}
+		res.Secret = append(res.Secret, w.secret(k, dir))
 	}
 	w.mkdir(o.Dir, 0o755)
 	for _, k := range made {
@@ -185,11 +189,7 @@ func (o InitOptions) write(w *writer, doc Document, st trust.Statement, made []s
 }
 
 // secret writes the secret part of a new key and returns its file.
-func (w *writer) secret(k secretKey, secrets, standby string) string {
-	dir := secrets
-	if k.standby {
-		dir = standby
-	}
+func (w *writer) secret(k secretKey, dir string) string {
 	w.mkdir(dir, 0o700)
 	w.try(func() error { return checkPrivate(dir) })
 	name := secretName(dir, k.public.Fingerprint)

@@ -37,6 +37,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/farboot/farboot/builder/leak"
 	"github.com/farboot/farboot/payload/trust"
@@ -153,6 +155,10 @@ func (s *Set) checkTrustDir() error {
 		return err
 	}
 	for _, e := range entries {
+		if v, err := strconv.ParseInt(strings.TrimSuffix(e.Name(), ".json"), 10, 64); err == nil && v > next.Version {
+			return fmt.Errorf("%s is missing, but %s is there; all statements from 1 on are kept",
+				filepath.Join(s.Dir, next.Path()), filepath.Join(s.Dir, trustDir, e.Name()))
+		}
 		if !known[e.Name()] {
 			return fmt.Errorf("%s: is no part of the chain, which has statements 1 to %d",
 				filepath.Join(s.Dir, trustDir, e.Name()), s.Newest().Version)

@@ -46,6 +46,8 @@ type secretKey struct {
 	role   Role
 	// standby: the secret part goes to a place of its own.
 	standby bool
+	// replaces is the key whose place it takes, if any.
+	replaces trust.Fingerprint
 }
 
 // newKey makes a key for a role.

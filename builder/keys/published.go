@@ -37,12 +37,20 @@ type Published struct {
 type Publication struct {
 	Arch    string `json:"arch"`
 	Channel string `json:"channel"`
+	// Recipe and Folder are what was published, and to where, both relative to
+	// the project: one recipe and one folder have the channel. Empty if an older
+	// farboot published it.
+	Recipe string `json:"recipe,omitzero"`
+	Folder string `json:"folder,omitzero"`
 	// Statement is the trust statement that was the newest then.
 	Statement int64     `json:"statement"`
 	Epoch     int64     `json:"epoch"`
 	Version   int64     `json:"version"`
 	SHA256    object.ID `json:"sha256"`
 	Issued    time.Time `json:"issued"`
+	// Expires is when machines that know the time refuse it; zero if an older
+	// farboot published it.
+	Expires time.Time `json:"expires,omitzero"`
 }
 
 // LoadPublished reads what was published with the keys in the folder dir. That
@@ -125,7 +133,7 @@ func (pub Publication) floor() state.Floor {
 // older one raises the statement's version at most, and other bytes under the
 // same version are an error.
 func Record(dir string, pub Publication) error {
-	pub.Issued = pub.Issued.UTC().Truncate(time.Second)
+	pub.Issued, pub.Expires = pub.Issued.UTC().Truncate(time.Second), pub.Expires.UTC().Truncate(time.Second)
 	if err := pub.check(); err != nil {
 		return err
 	}
@@ -156,7 +164,13 @@ func (have *Publication) raise(pub Publication) error {
 		return fmt.Errorf("version %d of %s/%s was published with sha256 %s, and now with %s",
 			pub.Version, pub.Arch, pub.Channel, have.SHA256, pub.SHA256)
 	}
+	if pub.Folder != "" {
+		have.Recipe, have.Folder = pub.Recipe, pub.Folder
+	}
 	f := have.floor().Raise(pub.floor())
+	if f.Epoch == pub.Epoch && f.Version == pub.Version {
+		have.Expires = pub.Expires
+	}
 	have.Statement, have.Epoch, have.Version, have.SHA256, have.Issued = f.Statement, f.Epoch, f.Version, f.SHA256, f.Issued
 	return nil
 }

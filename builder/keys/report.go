@@ -21,7 +21,7 @@ type Report struct {
 	Statements []StatementReport `json:"statements"`
 	Revoked    trust.Revoked     `json:"revoked,omitzero"`
 	// Pending are requests that wait for signatures.
-	Pending []string `json:"pending,omitzero"`
+	Pending []Collected `json:"pending,omitzero"`
 	// Warnings say, a line each, what will go wrong and what to do.
 	Warnings []string `json:"warnings,omitzero"`
 }
@@ -83,17 +83,39 @@ func (s *Set) Report(secrets []string, now time.Time) (Report, error) {
 		}
 		r.Roles = append(r.Roles, rr)
 	}
-	if exists(s.Pending()) {
-		var err error
-		if r.Pending, err = requestFiles(s.Pending()); err != nil {
-			return Report{}, err
-		}
+	var err error
+	if r.Pending, err = s.waiting(now); err != nil {
+		return Report{}, err
 	}
-	r.Warnings = r.warnings(now)
+	published, err := LoadPublished(s.Dir)
+	if err != nil {
+		return Report{}, err
+	}
+	r.Warnings = append(r.warnings(now), published.warnings(now)...)
 	if s.Unfinished {
 		r.Warnings = append(r.Warnings, "an earlier run was interrupted; what is in force is whole, and the next change of keys tidies up")
 	}
 	return r, nil
+}
+
+// waiting counts the signatures of what waits for more.
+func (s *Set) waiting(now time.Time) ([]Collected, error) {
+	if !exists(s.Pending()) {
+		return nil, nil
+	}
+	files, err := requestFiles(s.Pending())
+	if err != nil {
+		return nil, err
+	}
+	var list []Collected
+	for _, file := range files {
+		c, err := s.tally(file, nil, now)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, c)
+	}
+	return list, nil
 }
 
 // statements tells who signed each statement: root keys of the one before, and
@@ -139,22 +161,23 @@ func keyReport(k trust.Key, now time.Time) (KeyReport, error) {
 func (r Report) warnings(now time.Time) []string {
 	var list []string
 	say := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
-	if w := ends(r.Expires, now); w != "" {
+	if w := ends(r.Expires, now, soon); w != "" {
 		say("trust statement %d %s; make the next one", r.Version, w)
 	}
 	if hops := r.Version - trust.MaxHops; hops > 1 {
 		say("media with trust statement %d or older are too far behind to follow", hops-1)
 	}
+	// Manifest keys need no spare: the root keys replace them.
+	switch root := r.Roles[0]; len(root.Keys) {
+	case 1:
+		say("role root has one key only: if it is lost, no statement can follow")
+	case root.Threshold:
+		say("role root has no spare key: all %d must sign", root.Threshold)
+	}
 	seen := map[trust.Fingerprint]bool{}
 	for _, role := range r.Roles {
-		switch n := len(role.Keys); {
-		case n == 1:
-			say("role %s has one key only: if it is lost, nobody can sign for it", role.Role)
-		case n == role.Threshold:
-			say("role %s has no spare key: all %d must sign", role.Role, n)
-		}
 		for _, k := range role.Keys {
-			if w := ends(k.Expires, now); w != "" && !seen[k.Fingerprint] {
+			if w := ends(k.Expires, now, soon); w != "" && !seen[k.Fingerprint] {
 				say("key %s %s; rotate it", k.Fingerprint, w)
 			}
 			seen[k.Fingerprint] = true
@@ -185,11 +208,26 @@ func (r Report) together() []string {
 	return list
 }
 
-// soon is how long before its end something is worth a warning.
-const soon = 90 * 24 * time.Hour
+// warnings tells which manifests machines will soon refuse.
+func (p Published) warnings(now time.Time) []string {
+	var list []string
+	for _, pub := range p.Published {
+		if w := ends(pub.Expires, now, min(soonManifest, pub.Expires.Sub(pub.Issued)/3)); w != "" {
+			list = append(list, fmt.Sprintf("manifest version %d of %s/%s %s; publish again", pub.Version, pub.Arch, pub.Channel, w))
+		}
+	}
+	return list
+}
 
-// ends words what is at an end or near it.
-func ends(at, now time.Time) string {
+// How long before its end something is worth a warning. Manifests are good for 30
+// days unless the recipe says otherwise.
+const (
+	soon         = 90 * 24 * time.Hour
+	soonManifest = 10 * 24 * time.Hour
+)
+
+// ends words what is at an end, or nearer to it than soon.
+func ends(at, now time.Time, soon time.Duration) string {
 	switch {
 	case at.IsZero() || at.Sub(now) > soon:
 		return ""

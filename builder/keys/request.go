@@ -30,7 +30,8 @@ type Request struct {
 	// front. Without a [Set] nobody knows.
 	Able []trust.Fingerprint `json:"able,omitzero"`
 
-	data []byte
+	data    []byte
+	product string
 	// ballot counts who has signed. Its keys are among these, and what is
 	// revoked does not count.
 	ballot
@@ -45,14 +46,22 @@ func (s *Set) Pending() string { return filepath.Join(s.Dir, PendingDir) }
 // with a text for those who will sign. One that is there with the same bytes
 // stays as it is, with the signatures it has; other bytes are an error.
 func (s *Set) Request(dir string, p trust.Purpose, data []byte) (Request, error) {
+	return s.request(dir, p, data, nil)
+}
+
+// request is Request where some have signed.
+func (s *Set) request(dir string, p trust.Purpose, data []byte, have map[trust.Fingerprint][]byte) (Request, error) {
 	r, err := s.describe(p, data)
 	if err != nil {
 		return Request{}, err
 	}
+	for fpr, sig := range have {
+		r.count(fpr, sig)
+	}
 	name := filepath.Join(dir, r.File)
 	if have, err := readRequestFile(name); err == nil {
 		if !bytes.Equal(have, data) {
-			return Request{}, fmt.Errorf("%s waits for signatures and says something else; collect them, or remove that file and those beside it", name)
+			return Request{}, fmt.Errorf("%s waits for signatures and says something else; collect them, or drop it with: farboot keys discard %s", name, name)
 		}
 		r.File = name
 		return r, nil
@@ -82,14 +91,21 @@ func (r *Request) text() string {
 	for _, line := range r.Summary {
 		fmt.Fprintln(&b, line)
 	}
-	fmt.Fprintf(&b, "\n%d more signatures are needed, by any of these keys:\n", r.needed())
-	for _, fpr := range r.Able {
+	for _, fpr := range r.signers() {
+		fmt.Fprintf(&b, "signed by %s\n", fpr)
+	}
+	fmt.Fprintf(&b, "\nBeside what was signed when this was written it takes %s, by any of these keys:\n", count(r.needed(), "signature"))
+	for _, fpr := range r.missing() {
 		i := slices.IndexFunc(r.keys, func(k trust.Key) bool { return k.Fingerprint == fpr })
 		fmt.Fprintf(&b, "  %s  %s\n", fpr, printable(userID(r.keys[i])))
 	}
 	fmt.Fprintf(&b, "\nSign in this folder, with farboot:\n\n  farboot keys sign %s\n\nor with gpg, for FINGERPRINT one of the above:\n\n  %s\n",
 		r.File, gpgCommand(r.File, r.Purpose))
-	fmt.Fprintf(&b, "\nThen bring the signature back beside %s, for:\n\n  farboot keys collect\n", r.File)
+	done := "farboot keys collect"
+	if r.Purpose == trust.PurposeManifest {
+		done = "farboot publish RECIPE --collect"
+	}
+	fmt.Fprintf(&b, "\nThen bring the signature back beside %s, for:\n\n  %s\n", r.File, done)
 	return b.String()
 }
 

@@ -23,9 +23,9 @@ func twoRoots(t *testing.T) (InitOptions, Result, Options, string) {
 	init.StandbySecrets = other
 	res, _ := initialise(t, init)
 	o := ceremonies(init)
-	o.Secrets = append(o.Secrets, other)
+	o.Signers = []SigningKey{keyIn(t, res.Root, init.Secrets), keyIn(t, res.Standby, other)}
 	apply(t, o, SetThreshold{Role: RoleRoot, Threshold: 2})
-	o.Secrets = o.Secrets[:1]
+	o.Signers = nil
 	return init, res, o, other
 }
 
@@ -223,7 +223,7 @@ func TestManifestByTwo(t *testing.T) {
 	initialise(t, init)
 	o := ceremonies(init)
 	desk := filepath.Join(filepath.Dir(init.Secrets), "desk")
-	o.Secrets = []string{desk, init.Secrets}
+	o.NewSecrets = desk
 	out, set := apply(t, o, AddKey{Role: RoleManifest}, SetThreshold{Role: RoleManifest, Threshold: 2})
 	data := sampleManifest(t, set, 1)
 	first := SignOptions{Secrets: []string{desk}, Now: o.Now, Pending: set.Pending()}
@@ -343,5 +343,53 @@ func TestMerge(t *testing.T) {
 		if merged, err := Merge(set.Store, trust.PurposeManifest, data, parts...); !errors.Is(err, trust.ErrUntrusted) || merged != nil {
 			t.Errorf("%d parts: %v, want ErrUntrusted", len(parts), err)
 		}
+	}
+}
+
+// TestAtHand: with nothing but the file and a folder of secret keys, those sign
+// that call themselves keys of that role and product; a standby key is named and
+// waits.
+func TestAtHand(t *testing.T) {
+	t.Setenv("GNUPGHOME", filepath.Join(t.TempDir(), "none"))
+	init := options(t)
+	res, set := initialise(t, init)
+	o := ceremonies(init)
+	o.Secrets = []string{t.TempDir()}
+	out, err := Apply(o, Renew{})
+	if err != nil || !out.Pending {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	manifest := filepath.Join(t.TempDir(), "m.json")
+	if err := os.WriteFile(manifest, sampleManifest(t, set, 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		set     *Set
+		file    string
+		signer  trust.Fingerprint
+		standby []trust.Fingerprint
+	}{
+		{set, out.File, res.Root, []trust.Fingerprint{res.Standby}},
+		{nil, out.File, res.Root, []trust.Fingerprint{res.Standby}},
+		{set, manifest, res.Manifest, nil},
+		{nil, manifest, res.Manifest, nil},
+	} {
+		r, err := ReadRequest(c.set, c.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := r.AtHand([]string{init.Secrets, "none"})
+		if err != nil || len(h.Signers) != 1 || !strings.Contains(h.Signers[0], string(c.signer)) || !slices.Equal(h.Standby, c.standby) {
+			t.Errorf("%s, with keys %v: %+v, %v, want %s", c.file, c.set != nil, h, err, c.signer)
+		}
+	}
+	other := strings.Replace(string(sampleManifest(t, set, 1)), `"demo"`, `"others"`, 1)
+	if err := os.WriteFile(manifest, []byte(other), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := ReadRequest(nil, manifest); err != nil {
+		t.Error(err)
+	} else if h, err := r.AtHand([]string{init.Secrets}); err != nil || len(h.Signers) != 0 {
+		t.Errorf("another product: %+v, %v", h, err)
 	}
 }

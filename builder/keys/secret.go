@@ -118,6 +118,27 @@ func readSecret(name string) (*openpgp.Entity, error) {
 	return entity, nil
 }
 
+// Protected tells whether the secret part of any key of the newest statement lies
+// in one of the folders and is locked with a passphrase. New keys should then be
+// as well.
+func (s *Set) Protected(secrets []string) (bool, error) {
+	for _, k := range s.Store.Statement().Keys {
+		for _, dir := range secrets {
+			entity, err := readSecret(secretName(dir, k.Fingerprint))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return false, err
+			}
+			if entity.PrivateKey.Encrypted {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
 // unlock decrypts the secret parts where a passphrase protects them.
 func unlock(entity *openpgp.Entity, name string, ask Passphrase) error {
 	if !entity.PrivateKey.Encrypted {

@@ -18,8 +18,8 @@ type Signer func(p trust.Purpose, data []byte) ([]byte, error)
 
 // SignOptions say who signs manifests, see [Set.SignWith].
 type SignOptions struct {
-	// Signers sign in any case. With them do all manifest keys in the folders
-	// Secrets; a folder that does not exist holds none.
+	// Signers sign, and nobody else. Without any all manifest keys in the folders
+	// Secrets do; a folder that does not exist holds none.
 	Signers []SigningKey
 	Secrets []string
 	// Passphrase unlocks key files, each once.
@@ -87,8 +87,8 @@ type hand struct {
 	keys []SigningKey
 }
 
-// hand returns the keys that sign for p: those that are named, and others that
-// are at hand. For a statement those are no more than it takes.
+// hand returns the keys that sign for p: those that are named, or else those that
+// are at hand. For a statement the latter are no more than it takes.
 func (s *Set) hand(p trust.Purpose, o SignOptions) (hand, error) {
 	b, err := ballotFor(s.Store.Statement(), p)
 	if err != nil {
@@ -102,8 +102,11 @@ func (s *Set) hand(p trust.Purpose, o SignOptions) (hand, error) {
 		}
 		b.count(k.Fingerprint, nil)
 	}
+	if len(h.keys) > 0 {
+		return h, nil
+	}
 	for _, fpr := range b.able {
-		if _, named := b.have[fpr]; named || p == trust.PurposeStatement && !b.helps(fpr) {
+		if p == trust.PurposeStatement && !b.helps(fpr) {
 			continue
 		}
 		k, err := findKey(fpr, o.Secrets, o.Passphrase)
@@ -125,10 +128,10 @@ func (s *Set) shortfall(p trust.Purpose, data []byte, b ballot, o SignOptions) e
 		missing = append(missing, string(fpr))
 	}
 	if o.Pending == "" {
-		return fmt.Errorf("a %s needs %d more signatures; these keys are not at hand, neither in %s nor named: %s",
-			p, b.needed(), strings.Join(o.Secrets, ", "), strings.Join(missing, ", "))
+		return fmt.Errorf("a %s needs %s more; these keys are not at hand, neither in %s nor named: %s",
+			p, count(b.needed(), "signature"), strings.Join(o.Secrets, ", "), strings.Join(missing, ", "))
 	}
-	r, err := s.Request(o.Pending, p, data)
+	r, err := s.request(o.Pending, p, data, b.have)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func newTwoPeople(t *testing.T) (p *project, other string) {
 	other = filepath.Join(p.dir, "other")
 	change := func(secrets []string, changes ...keys.Change) keys.Outcome {
 		t.Helper()
-		out, err := keys.Apply(keys.Options{Dir: p.options.Keys.Dir, Secrets: secrets, Now: p.options.Now}, changes...)
+		out, err := keys.Apply(keys.Options{Dir: p.options.Keys.Dir, Secrets: secrets, NewSecrets: secrets[0], Now: p.options.Now}, changes...)
 		if err != nil || out.Pending {
 			t.Fatalf("%+v, %v", out, err)
 		}

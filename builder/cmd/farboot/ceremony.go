@@ -14,8 +14,11 @@ import (
 // ceremony is one run of a verb that makes the next trust statement.
 type ceremony struct {
 	secretFlags
-	dir, standby  string
-	protect, json bool
+	dir, fresh, standby string
+	protect, json       bool
+	// announce is printed once nothing speaks against the change, before anybody
+	// is asked for a passphrase.
+	announce string
 }
 
 // flags adds what such verbs have in common; those that make keys have more.
@@ -26,8 +29,9 @@ func (y *ceremony) flags(c *cobra.Command, makesKeys bool) {
 	if !makesKeys {
 		return
 	}
-	c.Flags().BoolVar(&y.protect, "passphrase", false, "protect a new secret key with a passphrase, asked on the terminal")
-	c.Flags().StringVar(&y.standby, "standby-secrets", "", "folder for a new standby key (default: that of the others)")
+	c.Flags().BoolVar(&y.protect, "passphrase", false, "protect a new secret key with a passphrase, asked on the terminal (default: if keys at hand are)")
+	c.Flags().StringVar(&y.fresh, "new-secrets", "", "folder for new secret keys (default: where the replaced key lies, or else farboot/secret in your configuration folder)")
+	c.Flags().StringVar(&y.standby, "standby-secrets", "", "folder for a new standby key (default: as for others)")
 }
 
 // keysDirFlag adds --dir.
@@ -52,13 +56,20 @@ func (y *ceremony) apply(c *cobra.Command, changes func(*keys.Set) ([]keys.Chang
 	}
 	out, err := keys.Apply(o, list...)
 	if err != nil {
-		return ceremonyHint(err)
+		return ceremonyHint(c, set, err)
 	}
 	if err := y.report(c, out); err != nil {
 		return err
 	}
-	return pending(out.Pending, out.File, out.Missing)
+	err = pending(out.Pending, out.File, out.Missing)
+	if err != nil && len(out.Standby) > 0 {
+		return withHint(err, "standby key %s is here; \"farboot keys sign %s --with %s\" lets it sign", out.Standby[0], out.File, short(out.Standby[0]))
+	}
+	return err
 }
+
+// short is as much of a fingerprint as people need.
+func short(fpr trust.Fingerprint) string { return string(fpr[len(fpr)-16:]) }
 
 // options says where the ceremony takes place and who takes part.
 func (y *ceremony) options(c *cobra.Command, set *keys.Set) (keys.Options, error) {
@@ -67,10 +78,19 @@ func (y *ceremony) options(c *cobra.Command, set *keys.Set) (keys.Options, error
 		return keys.Options{}, err
 	}
 	o := keys.Options{
-		Dir: y.dir, Project: projectOf(y.dir), Secrets: folders, StandbySecrets: y.standby,
+		Dir: y.dir, Project: projectOf(y.dir), Secrets: folders, NewSecrets: y.fresh, StandbySecrets: y.standby,
 		Now: time.Now(), Passphrase: y.ask(c),
 	}
-	if y.protect || y.file != "" {
+	if y.announce != "" {
+		o.Announce = func([]string) { fmt.Fprintln(c.ErrOrStderr(), y.announce) }
+	}
+	protect := y.protect || y.file != ""
+	if !protect && !c.Flags().Changed("passphrase") {
+		if protect, err = set.Protected(folders); err != nil {
+			return o, err
+		}
+	}
+	if protect {
 		o.NewPassphrase = y.askNew(c)
 	}
 	o.Signers, err = y.signers(c, set)
@@ -78,10 +98,17 @@ func (y *ceremony) options(c *cobra.Command, set *keys.Set) (keys.Options, error
 }
 
 // ceremonyHint adds ways out to what a ceremony refuses.
-func ceremonyHint(err error) error {
+func ceremonyHint(c *cobra.Command, set *keys.Set, err error) error {
+	var standby *keys.StandbyError
 	switch {
-	case errors.Is(err, keys.ErrTooFewKeys):
+	case errors.As(err, &standby):
+		return withHint(err, "--secrets names the folder of the root key; if that is lost or stolen, --sign-with %s has the standby key sign", short(standby.Fingerprint))
+	case errors.Is(err, keys.ErrTooFewKeys) && c.Name() == "revoke":
 		return withHint(err, `--replace puts a new key in its place, "farboot keys add" adds one first, "farboot keys threshold" asks for fewer`)
+	case errors.Is(err, keys.ErrTooFewKeys):
+		return withHint(err, `"farboot keys add" lists one more first, "farboot keys threshold" asks for fewer`)
+	case errors.Is(err, keys.ErrPending):
+		return withHint(err, `"farboot keys collect" puts it in force once enough have signed, "farboot keys discard %s" drops it`, set.NextRequest())
 	case errors.Is(err, keys.ErrUnreachable):
 		return withHint(err, "media in the field know the old root keys only; docs/keys.md has what is left to do")
 	}

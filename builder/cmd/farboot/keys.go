@@ -40,6 +40,7 @@ next "farboot publish" of each site.`,
 		keysRenewCommand(),
 		keysSignCommand(),
 		keysCollectCommand(),
+		keysDiscardCommand(),
 	)
 	return c
 }

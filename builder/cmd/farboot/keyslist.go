@@ -79,12 +79,23 @@ func printKeys(w io.Writer, r keys.Report) {
 		fmt.Fprintf(w, "  %d  %s  epoch %d, signed by %s\n", s.Version, day(s.Issued), s.Epoch, joinFingerprints(s.Signers))
 	}
 	printRevoked(w, r.Revoked)
-	for i, file := range r.Pending {
+	for i, p := range r.Pending {
 		if i == 0 {
 			fmt.Fprint(w, "\nwaiting for signatures\n")
 		}
-		fmt.Fprintf(w, "  %s\n", file)
+		fmt.Fprintf(w, "  %s  %s\n", p.File, waitsFor(p))
 	}
+}
+
+// waitsFor tells who is missing.
+func waitsFor(p keys.Collected) string {
+	switch {
+	case p.Purpose == "":
+		return "cannot be signed: " + strings.Join(p.Refused, "; ")
+	case p.Needed == 0:
+		return "has enough, and waits to be collected"
+	}
+	return fmt.Sprintf("%d more of %s", p.Needed, joinFingerprints(p.Missing))
 }
 
 // describeKey tells what a key is and where its secret part lies.

@@ -22,17 +22,19 @@ have seen it believe nothing that this key signed, whenever it did. That cannot
 be taken back.
 
 With --replace a new key takes its place at once; a role must not be left with
-fewer keys than have to sign. After a manifest key a new epoch begins, in which
+fewer keys than have to sign. The root keys that are left must sign; after the
+theft of the only one --sign-with has the standby key do it. After a manifest key a new epoch begins, in which
 the versions that a thief may have used up mean nothing: publish every site.`,
 		Example: `  farboot keys revoke EF241EA01CFB5433 --reason stolen --replace
-  farboot keys revoke 1F623CC76F8777BC --reason 'laptop lost on a train' --secrets /media/vault`,
+  farboot keys revoke 1F623CC76F8777BC --reason 'stolen from the vault' --replace \
+      --secrets /media/standby --sign-with 7EC13A44807DCA53`,
 		Args: exactArgs(1, "one fingerprint"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return y.apply(c, func(set *keys.Set) (_ []keys.Change, err error) {
 				if change.Fingerprint, err = findKey(set, args[0]); err != nil {
 					return nil, err
 				}
-				announce(c, "key "+string(change.Fingerprint), change.Reason)
+				y.announce = fmt.Sprintf("revoking key %s for ever: %s", change.Fingerprint, change.Reason)
 				return []keys.Change{change}, nil
 			})
 		},
@@ -61,7 +63,7 @@ cannot be taken back. The hash is the file's name under objects/ of a site.`,
 				if change.SHA256, err = object.ParseID(args[0]); err != nil {
 					return nil, &usageError{err: err, command: c.CommandPath()}
 				}
-				announce(c, "object "+change.SHA256.String(), change.Reason)
+				y.announce = fmt.Sprintf("revoking object %s for ever: %s", change.SHA256, change.Reason)
 				return []keys.Change{change}, nil
 			})
 		},
@@ -69,12 +71,6 @@ cannot be taken back. The hash is the file's name under objects/ of a site.`,
 	y.flags(c, false)
 	reasonFlag(c, &change.Reason)
 	return c
-}
-
-// announce says what is about to be revoked, before anybody is asked for a
-// passphrase.
-func announce(c *cobra.Command, what, reason string) {
-	fmt.Fprintf(c.ErrOrStderr(), "revoking %s for ever: %s\n", what, reason)
 }
 
 // reasonFlag adds --reason, without which nothing is revoked.

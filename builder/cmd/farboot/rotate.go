@@ -21,11 +21,14 @@ func keysRotateCommand() *cobra.Command {
 the place of the old one. Media in the field follow with the next publication;
 nobody has to touch them. Do it once a year, and when somebody leaves.
 
-With --keep-old both sign until "keys retire" ends that. A key that was lost or
-stolen is not rotated but revoked. With --new-key somebody else, gpg or a card
-keeps the secret part.`,
+With --keep-old both sign until "keys retire" ends that. With --new-key somebody
+else, gpg or a card keeps the secret part. A stolen key is not rotated but
+revoked. One that nobody has any more can be rotated: the root key signs for a
+manifest key and for a standby key; for a lost root key the standby key does,
+where --sign-with names it.`,
 		Example: `  farboot keys rotate manifest
   farboot keys rotate root --secrets /media/vault
+  farboot keys rotate root --secrets /media/standby --sign-with 7EC13A44807DCA53
   farboot keys rotate manifest --new-key card.asc --keep-old`,
 		Args: exactArgs(1, "a role, root or manifest"),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -26,7 +26,7 @@ type secretFlags struct {
 // signer as the command calls it.
 func (s *secretFlags) flags(c *cobra.Command, with string) {
 	s.dirFlag(c)
-	c.Flags().StringArrayVar(&s.signWith, with, nil, "sign with this key, again for more: gpg:FINGERPRINT, file:PATH or a fingerprint")
+	c.Flags().StringArrayVar(&s.signWith, with, nil, "sign with this key and no other at hand, again for more: gpg:FINGERPRINT, file:PATH or a fingerprint")
 	s.phrase.flags(c)
 }
 
@@ -35,8 +35,14 @@ func (s *secretFlags) dirFlag(c *cobra.Command) {
 	c.Flags().StringArrayVar(&s.dirs, "secrets", nil, "folder for secret keys, again for more (default: farboot/secret in your configuration folder)")
 }
 
-// folders returns the folders for secret keys.
+// folders returns the folders for secret keys. One that is named must exist: a
+// slip would look like a key that is elsewhere.
 func (s *secretFlags) folders() ([]string, error) {
+	for _, dir := range s.dirs {
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			return nil, withHint(fmt.Errorf("--secrets %q: there is no such folder", dir), "is the stick mounted?")
+		}
+	}
 	if len(s.dirs) > 0 {
 		return s.dirs, nil
 	}
@@ -44,16 +50,25 @@ func (s *secretFlags) folders() ([]string, error) {
 	return []string{dir}, err
 }
 
-// signers returns the keys that the command line names as signers. The set, which may be nil,
-// completes fingerprints.
+// signers returns the keys that the command line names as signers.
 func (s *secretFlags) signers(c *cobra.Command, set *keys.Set) ([]keys.SigningKey, error) {
+	return s.named(c, set, s.signWith)
+}
+
+// named returns the keys of these names. The set, which may be nil, completes
+// fingerprints.
+func (s *secretFlags) named(c *cobra.Command, set *keys.Set, names []string) ([]keys.SigningKey, error) {
 	folders, err := s.folders()
 	if err != nil {
 		return nil, err
 	}
 	var list []keys.SigningKey
-	for _, text := range s.signWith {
-		k, err := keys.ParseSigner(completeSigner(set, text), folders, s.ask(c))
+	for _, text := range names {
+		full, err := completeSigner(set, text)
+		if err != nil {
+			return nil, err
+		}
+		k, err := keys.ParseSigner(full, folders, s.ask(c))
 		if err != nil {
 			return nil, fmt.Errorf("signer %s: %w", text, err)
 		}
@@ -63,23 +78,26 @@ func (s *secretFlags) signers(c *cobra.Command, set *keys.Set) ([]keys.SigningKe
 }
 
 // completeSigner writes the fingerprint in what a user calls a signer out in
-// full, where the set knows it. What it does not know may be gpg's.
-func completeSigner(set *keys.Set, text string) string {
+// full, where the set knows it. A whole one that it does not know may be gpg's.
+func completeSigner(set *keys.Set, text string) (string, error) {
 	kind, fpr, found := strings.Cut(text, ":")
 	if !found {
 		kind, fpr = "", text
 	}
 	if set == nil || kind == "file" {
-		return text
+		return text, nil
 	}
 	full, err := findKey(set, fpr)
 	if err != nil {
-		return text
+		if _, whole := keys.ParseFingerprint(fpr); whole == nil {
+			return text, nil
+		}
+		return "", fmt.Errorf("signer %s: %w", text, err)
 	}
 	if found {
-		return kind + ":" + string(full)
+		return kind + ":" + string(full), nil
 	}
-	return string(full)
+	return string(full), nil
 }
 
 // phrase is how passphrases are given.

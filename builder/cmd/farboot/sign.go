@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/farboot/farboot/builder/keys"
 	"github.com/farboot/farboot/payload/trust"
@@ -23,7 +27,8 @@ func keysSignCommand() *cobra.Command {
 signature beside it. It needs the file and a secret key, and no project: the
 file may come by mail, and only the .sig goes back.
 
-Without --with every key at hand signs that may, except for standby keys. Then
+Without --with every key at hand signs that may, except for standby keys. On a
+terminal it asks before it signs; --show signs nothing. Then
 "keys collect" takes in signatures for statements, which wait in keys/pending,
 and "publish --collect" those for manifests, which wait in out/NAME.pending.`,
 		Example: `  farboot keys sign keys/pending/trust-2.json
@@ -35,6 +40,7 @@ and "publish --collect" those for manifests, which wait in out/NAME.pending.`,
 	keysDirFlag(c, &s.dir)
 	s.secretFlags.flags(c, "with")
 	c.Flags().BoolVar(&s.json, "json", false, "print the result as JSON")
+	c.Flags().BoolVar(&s.show, "show", false, "show what the files say, and sign nothing")
 	return c
 }
 
@@ -44,8 +50,8 @@ const maxFiles = math.MaxInt
 // signing is one run of "farboot keys sign".
 type signing struct {
 	secretFlags
-	dir  string
-	json bool
+	dir        string
+	json, show bool
 }
 
 // signed is what "farboot keys sign" reports of one file by one key.
@@ -90,8 +96,14 @@ func (s *signing) sign(c *cobra.Command, set *keys.Set, file string) ([]signed, 
 	for _, line := range r.Summary {
 		fmt.Fprintf(c.ErrOrStderr(), "  %s\n", line)
 	}
-	signers, err := s.signersFor(c, set, r.Purpose)
+	if s.show {
+		return nil, nil
+	}
+	signers, err := s.signersFor(c, set, r)
 	if err != nil {
+		return nil, err
+	}
+	if err := confirm(c, "sign it?"); err != nil {
 		return nil, err
 	}
 	var all []signed
@@ -106,46 +118,66 @@ func (s *signing) sign(c *cobra.Command, set *keys.Set, file string) ([]signed, 
 }
 
 // signersFor returns the keys that --with names, or else those at hand that may
-// sign for the purpose. A standby key signs only where it is named.
-func (s *signing) signersFor(c *cobra.Command, set *keys.Set, p trust.Purpose) ([]keys.SigningKey, error) {
-	if len(s.signWith) == 0 && set != nil {
-		folders, err := s.folders()
-		if err != nil {
-			return nil, err
-		}
-		r, err := set.Report(folders, time.Now())
-		if err != nil {
-			return nil, err
-		}
-		s.signWith = atHand(r, p)
+// sign. A standby key signs only where it is named.
+func (s *signing) signersFor(c *cobra.Command, set *keys.Set, r keys.Request) ([]keys.SigningKey, error) {
+	if len(s.signWith) > 0 {
+		return s.signers(c, set)
 	}
-	if len(s.signWith) == 0 {
-		return nil, withHint(fmt.Errorf("no secret key is at hand that may sign a %s", p),
-			"--with gpg:FINGERPRINT or --with file:PATH names one, --secrets the folder where it lies")
+	folders, err := s.folders()
+	if err != nil {
+		return nil, err
 	}
-	return s.signers(c, set)
+	hand, err := r.AtHand(folders)
+	if err != nil {
+		return nil, err
+	}
+	if len(hand.Signers) > 0 {
+		return s.named(c, nil, hand.Signers)
+	}
+	err = fmt.Errorf("no secret key is at hand that may sign a %s", r.Purpose)
+	if len(hand.Standby) > 0 {
+		return nil, withHint(err, "standby key %s is here; --with %s lets it sign", hand.Standby[0], short(hand.Standby[0]))
+	}
+	return nil, withHint(err, "--with gpg:FINGERPRINT or --with file:PATH names one, --secrets the folder where it lies")
 }
 
-// atHand names the signers that the report knows on this desk.
-func atHand(r keys.Report, p trust.Purpose) []string {
-	want := keys.RoleManifest
-	if p == trust.PurposeStatement {
-		want = keys.RoleRoot
+// errDeclined is the error where the person at the terminal said no.
+var errDeclined = errors.New("nothing was signed")
+
+// confirm asks the person at the terminal, if there is one.
+func confirm(c *cobra.Command, question string) error {
+	in, ok := c.InOrStdin().(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return nil
 	}
-	var list []string
-	for _, role := range r.Roles {
-		for _, k := range role.Keys {
-			if role.Role != want || k.Standby || len(k.Secret) == 0 {
-				continue
-			}
-			name := string(k.Fingerprint)
-			if k.Secret[0] == "gpg" {
-				name = "gpg:" + name
-			}
-			list = append(list, name)
+	fmt.Fprintf(c.ErrOrStderr(), "%s [y/N] ", question)
+	line := make(chan string, 1)
+	go func() {
+		text, _ := readLine(in)
+		line <- text
+	}()
+	select {
+	case text := <-line:
+		if yes := strings.ToLower(strings.TrimSpace(text)); yes != "y" && yes != "yes" {
+			return errDeclined
 		}
+		return nil
+	case <-c.Context().Done():
+		return context.Cause(c.Context())
 	}
-	return list
+}
+
+// readLine reads no further than the end of a line: what follows may be a
+// passphrase for somebody else to read.
+func readLine(r io.Reader) (string, error) {
+	var line []byte
+	for one := make([]byte, 1); ; {
+		n, err := r.Read(one)
+		if n == 1 && one[0] == '\n' || err != nil {
+			return string(line), err
+		}
+		line = append(line, one[:n]...)
+	}
 }
 
 // keysCollectCommand takes signatures in.
@@ -187,12 +219,16 @@ Exit status 3 means that signatures are still missing.`,
 	return c
 }
 
-// printCollected prints what became of each pending file.
+// printCollected prints what became of each pending file, but for those that
+// nobody can sign: they are an error.
 func printCollected(w io.Writer, all []keys.Collected) {
 	if len(all) == 0 {
 		fmt.Fprintln(w, "nothing waits for signatures")
 	}
 	for _, r := range all {
+		if r.Purpose == "" {
+			continue
+		}
 		rows := append([][2]string{{"file", r.File}}, fingerprintRows("signed by", r.Signers)...)
 		for _, text := range r.Refused {
 			rows = append(rows, [2]string{"refused", text})
@@ -206,12 +242,45 @@ func printCollected(w io.Writer, all []keys.Collected) {
 	}
 }
 
-// stillMissing returns the error of the first that waits on.
+// stillMissing returns the error of the first that waits on, or else of the first
+// that waits in vain.
 func stillMissing(all []keys.Collected) error {
+	var vain error
 	for _, r := range all {
-		if r.Done == "" {
+		switch {
+		case r.Purpose == "" && vain == nil:
+			vain = withHint(fmt.Errorf("no signature helps: %s", strings.Join(r.Refused, "; ")), `"farboot keys discard %s" drops it`, r.File)
+		case r.Purpose != "" && r.Done == "":
 			return pending(true, r.File, r.Missing)
 		}
 	}
-	return nil
+	return vain
+}
+
+// keysDiscardCommand drops what waits for signatures.
+func keysDiscardCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "discard FILE...",
+		Short: "Drop what waits for signatures",
+		Long: `discard removes pending files, each with its text and the signatures beside it.
+Nothing that is in force changes. A new secret key that was made for a statement
+stays where it is, and no statement lists it: delete it.
+
+A statement that waits for somebody on holiday must not stop an urgent
+revocation: drop it, revoke, and make it anew.`,
+		Example: "  farboot keys discard keys/pending/trust-2.json",
+		Args:    rangeArgs(1, maxFiles, "the files to drop"),
+		RunE: func(c *cobra.Command, files []string) error {
+			for _, file := range files {
+				if _, err := os.Stat(file + ".txt"); err != nil {
+					return fmt.Errorf("%s: is nothing that waits for signatures: %w", file, err)
+				}
+				if err := keys.Discard(file); err != nil {
+					return err
+				}
+				table(c.OutOrStdout(), [][2]string{{"dropped", file}})
+			}
+			return nil
+		},
+	}
 }
