@@ -4,6 +4,7 @@ package mediumtest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -111,6 +112,10 @@ func testSameFiles(t *testing.T, p *project, tree string) {
 	}
 	if !bytes.Equal(readFile(t, filepath.Join(tree, "farboot/lock.json")), p.read(t, "recipes/netboot.lock")) {
 		t.Error("the lock on the image is not the recipe's")
+	}
+	lineage := fmt.Sprintf(`"lineage": "%x"`, sha256.Sum256(p.read(t, "keys/trust/1.json")))
+	if !bytes.Contains(readFile(t, filepath.Join(tree, "farboot/settings.json")), []byte(lineage)) {
+		t.Errorf("the medium's settings lack %s", lineage)
 	}
 }
 
