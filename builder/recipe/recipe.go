@@ -44,6 +44,7 @@ func Parse(path string, raw []byte) (*Recipe, error) {
 		return nil, err
 	}
 	d := &decoder{path: path, lines: map[string]int{"": root.Line}}
+	r.lines = d.lines
 	if r.Kind, err = d.kind(root); err != nil {
 		return nil, err
 	}
@@ -63,6 +64,12 @@ func Parse(path string, raw []byte) (*Recipe, error) {
 		v.site(r.Site)
 	}
 	return r, v.err()
+}
+
+// Mistake returns the error of a field that turned out to be wrong only when
+// what it names was looked at.
+func (r *Recipe) Mistake(field, hint, format string, args ...any) error {
+	return &Error{Path: r.Path, Line: max(r.lines[field], 1), Field: field, Msg: fmt.Sprintf(format, args...), Hint: hint}
 }
 
 // Apt returns where the recipe's packages come from.

@@ -22,6 +22,8 @@ type Recipe struct {
 	Kind   string
 	Medium *Medium
 	Site   *Site
+
+	lines map[string]int // of the fields
 }
 
 // Medium is a recipe of kind "medium": what is burned.

@@ -26,6 +26,8 @@ type CompleteOptions struct {
 	File string
 	// Now is the present.
 	Now time.Time
+	// Origin is that of [PublishOptions].
+	Origin Origin
 }
 
 // Complete ends a publication for which [Publish] had too few keys at hand:
@@ -35,7 +37,7 @@ type CompleteOptions struct {
 // If something else was published meanwhile, the version is taken, and the
 // error is [ErrStale].
 func Complete(ctx context.Context, o CompleteOptions) (Result, error) {
-	p := &publication{PublishOptions: PublishOptions{Dir: o.Dir, Keys: o.Keys, Now: o.Now}}
+	p := &publication{PublishOptions: PublishOptions{Dir: o.Dir, Keys: o.Keys, Now: o.Now, Origin: o.Origin}}
 	m, sigs, err := p.pending(o.File)
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", o.File, err)
@@ -43,7 +45,7 @@ func Complete(ctx context.Context, o CompleteOptions) (Result, error) {
 	p.Arch, p.Channel = m.Arch, m.Channel
 	due := func() error {
 		version, err := p.next()
-		if err == nil && (m.Version != version || m.Epoch != p.Keys.Store.Statement().Epoch) {
+		if err == nil && (m.Version < version || m.Epoch != p.Keys.Store.Statement().Epoch) {
 			err = fmt.Errorf("%w: %s is version %d.%d, the next is %d.%d; remove it, publish once more and sign that",
 				ErrStale, o.File, m.Epoch, m.Version, p.Keys.Store.Statement().Epoch, version)
 		}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/farboot/farboot/builder/keys"
@@ -70,16 +71,64 @@ func (p *publication) begin() error {
 	if err := p.look(stores); err != nil {
 		return fmt.Errorf("%w: %w; publish into another folder, or move this one away", ErrForeign, err)
 	}
+	if err := p.checkOrigin(); err != nil {
+		return err
+	}
+	if p.previous.noted.Version == 0 && p.previous.manifest == nil && p.AtLeast == 0 && p.Keys.Newest().Version > 1 {
+		p.warn("nothing tells what these keys published before, so that versions begin at 1; machines that remember more refuse that: " +
+			"restore published.json of the keys folder, or publish with --at-least")
+	}
 	latest := p.previous.noted.Issued
 	if m := p.previous.manifest; m != nil && m.Issued.After(latest) {
 		latest = m.Issued
 	}
 	if p.Now.Before(latest) { // now, or when that one was issued, a clock was wrong
-		p.result.Warning = fmt.Sprintf("the clock says %s, but a manifest was issued on %s; that becomes the date of this one",
-			p.Now.UTC().Format(time.RFC3339), latest.Format(time.RFC3339))
+		p.warn(fmt.Sprintf("the clock says %s, but a manifest was issued on %s; that becomes the date of this one",
+			p.Now.UTC().Format(time.RFC3339), latest.Format(time.RFC3339)))
 		p.Now = latest
 	}
 	return nil
+}
+
+// warn adds a warning to the result.
+func (p *publication) warn(text string) {
+	if p.result.Warning != "" {
+		text = p.result.Warning + "; " + text
+	}
+	p.result.Warning = text
+}
+
+// checkFolder refuses a folder that holds something and no site. Whose site it
+// is its manifest tells.
+func (p *publication) checkFolder() error {
+	if _, err := os.Lstat(filepath.Join(p.Dir, manifest.File)); err == nil {
+		return nil
+	}
+	names, err := os.ReadDir(p.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	ours := []string{"objects", "trust", manifest.DocumentDir, manifest.Signature, staging}
+	for _, e := range names {
+		if !slices.Contains(ours, e.Name()) {
+			return fmt.Errorf("%w: %s holds %q, and no manifest", ErrForeign, p.Dir, e.Name())
+		}
+	}
+	return nil
+}
+
+// checkOrigin refuses what would take a channel away from its site. A folder
+// with the newest publication in it is that site, wherever it was moved to.
+func (p *publication) checkOrigin() error {
+	o, noted := p.Origin, p.previous.noted
+	if o.TakeOver || o.Folder == "" || noted.Folder == "" {
+		return nil
+	}
+	if o.Recipe == noted.Recipe && (o.Folder == noted.Folder || p.previous.ours) {
+		return nil
+	}
+	return fmt.Errorf("%w: %q is what %s publishes to %s, not %s to %s",
+		ErrElsewhere, p.Channel, noted.Recipe, noted.Folder, o.Recipe, o.Folder)
 }
 
 // checkStatements refuses a site with other statements than the keys folder's:
@@ -165,6 +214,7 @@ func (p *publication) next() (int64, error) {
 	if m := p.previous.manifest; m != nil && m.Epoch == epoch {
 		newest = max(newest, m.Version)
 	}
+	newest = max(newest, p.AtLeast-1)
 	if newest == math.MaxInt64 {
 		return 0, fmt.Errorf("manifest version %d: there is no next one", newest)
 	}

@@ -42,6 +42,21 @@ type PublishOptions struct {
 	Valid time.Duration
 	// Now is the present.
 	Now time.Time
+	// Origin tells this site from others of the channel.
+	Origin Origin
+	// AtLeast is the lowest version that the manifest may have; 0 for none.
+	AtLeast int64
+}
+
+// Origin is what a site is made from. A channel belongs to one: who tries
+// something elsewhere would use up version numbers, and raise the floor of media
+// above what the site offers.
+type Origin struct {
+	// Recipe and Folder are relative to the project; empty means that nobody
+	// asks.
+	Recipe, Folder string
+	// TakeOver gives the channel to this recipe and folder, whosever it was.
+	TakeOver bool
 }
 
 // Result tells what was published.
@@ -63,20 +78,23 @@ type Result struct {
 	// Signers are the keys that signed.
 	Signers []trust.Fingerprint `json:"signers"`
 	// Warning says that the clock is wrong, or was when the manifest before was
-	// issued.
+	// issued, or that nothing is known of what was published before.
 	Warning string `json:"warning,omitzero"`
 }
 
 // Publish makes the folder offer exactly what o says, as a manifest with the
 // next version. Publishing the same again is publishing: it extends the expiry.
-// After an error the site still offers what it did before.
+// After an error the site still offers what it did before, unless the error came
+// while files were renamed: then the site may have the new statements with the
+// old manifest, which in a new epoch nobody accepts. Publishing again mends it.
 //
 // The next version is one more than the site's own and one more than the newest
 // that the keys folder knows of, so that a lost site goes on counting.
 //
 // What is not known to be this site's is not written over: a manifest that none
 // of these keys signed, one for another product, a statement that the keys
-// folder does not have are [ErrForeign]. An object that the trust statement
+// folder does not have, a folder with other things and no manifest are
+// [ErrForeign]. A channel that belongs to another [Origin] is [ErrElsewhere]. An object that the trust statement
 // revokes is [accept.ErrRevoked].
 //
 // Where too few keys are at hand and Sign leaves a request for others, the
@@ -117,6 +135,9 @@ type publication struct {
 func (p *publication) run(ctx context.Context, steps ...func() error) (Result, error) {
 	p.store = p.Keys.Store
 	p.Product = p.store.Statement().Product
+	if err := p.checkFolder(); err != nil {
+		return Result{}, err
+	}
 	for _, dir := range []string{"objects", "trust"} {
 		if err := makeDir(filepath.Join(p.Dir, dir)); err != nil {
 			return Result{}, err
@@ -210,8 +231,8 @@ func (p *publication) terms() accept.Terms {
 // record notes the publication in the keys folder.
 func (p *publication) record() error {
 	err := keys.Record(p.Keys.Dir, keys.Publication{
-		Arch: p.Arch, Channel: p.Channel, Statement: p.result.Statement, Epoch: p.result.Epoch,
-		Version: p.result.Version, SHA256: object.OfBytes(p.data).SHA256, Issued: p.result.Issued,
+		Arch: p.Arch, Channel: p.Channel, Recipe: p.Origin.Recipe, Folder: p.Origin.Folder, Statement: p.result.Statement, Epoch: p.result.Epoch,
+		Version: p.result.Version, SHA256: object.OfBytes(p.data).SHA256, Issued: p.result.Issued, Expires: p.result.Expires,
 	})
 	if err != nil {
 		return fmt.Errorf("version %d is published, but not noted: %w", p.result.Version, err)

@@ -55,6 +55,9 @@ var (
 	// ErrForeign is wrapped by errors that say that a folder holds a site that
 	// Publish must not continue.
 	ErrForeign = errors.New("not this site")
+	// ErrElsewhere is wrapped by errors that say that the channel is what another
+	// recipe publishes, or is published to another folder.
+	ErrElsewhere = errors.New("the channel is another site's")
 	// ErrStale is wrapped by errors that say that the site went on while a
 	// manifest waited for signatures.
 	ErrStale = errors.New("the site went on meanwhile")

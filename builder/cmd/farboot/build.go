@@ -65,6 +65,8 @@ type built struct {
 	Statement int64 `json:"statement"`
 	// Floor is below what the medium accepts nothing.
 	Floor state.Floor `json:"floor,omitzero"`
+	// Warning says that the medium and what was published do not go together.
+	Warning string `json:"warning,omitzero"`
 }
 
 func (b build) run(c *cobra.Command, path string) error {
@@ -86,7 +88,7 @@ func (b build) run(c *cobra.Command, path string) error {
 	if err := medium.CheckNetboot(filepath.Join(out, d.recipe.Name())); err != nil {
 		return withHint(err, "another name in the recipe, or --out, leaves it in peace")
 	}
-	set, err := keys.Load(d.inProject(d.recipe.Medium.Trust))
+	set, err := d.keys()
 	if err != nil {
 		return err
 	}
@@ -115,7 +117,7 @@ func (b build) run(c *cobra.Command, path string) error {
 	return b.write(c, m, built{
 		Name: m.Name, Build: m.Build.String(), Epoch: m.Epoch, Kernel: m.Kernel, Lock: d.lockPath(),
 		Image: filepath.Join(out, m.Name+".iso"), Netboot: filepath.Join(out, m.Name),
-		Statement: newest.Version, Floor: floor,
+		Statement: newest.Version, Floor: floor, Warning: behind(newest.Version, floor),
 	})
 }
 
@@ -128,7 +130,7 @@ func (b build) write(c *cobra.Command, m *medium.Medium, result built) error {
 	if b.json {
 		return printJSON(c.OutOrStdout(), result)
 	}
-	table(c.OutOrStdout(), [][2]string{
+	rows := [][2]string{
 		{"image", fmt.Sprintf("%s (%s)", result.Image, bytesText(result.Size))},
 		{"sha256", result.SHA256.String()},
 		{"netboot", result.Netboot + string(filepath.Separator)},
@@ -136,8 +138,24 @@ func (b build) write(c *cobra.Command, m *medium.Medium, result built) error {
 		{"build", result.Build},
 		{"trust", fmt.Sprintf("statement %d", result.Statement)},
 		{"floor", floorText(result.Floor)},
-	})
+	}
+	if result.Warning != "" {
+		rows = append(rows, [2]string{"warning", result.Warning})
+	}
+	table(c.OutOrStdout(), rows)
 	return nil
+}
+
+// behind says what is to be published before the medium is of full use, or "".
+func behind(statement int64, floor state.Floor) string {
+	switch {
+	case floor.Version == 0:
+		return "no publication yet, floor none: this medium would accept any; build it again after the first"
+	case floor.Statement < statement:
+		return fmt.Sprintf("statement %d is newer than the last publication, of statement %d: publish each site, or this medium may refuse it",
+			statement, floor.Statement)
+	}
+	return ""
 }
 
 // floorText tells a floor to people.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/farboot/farboot/builder/keys"
 	"github.com/farboot/farboot/builder/leak"
 	"github.com/farboot/farboot/builder/lock"
 	"github.com/farboot/farboot/builder/medium"
@@ -138,6 +139,35 @@ func (d *desk) renewLock(ctx context.Context) error {
 func (d *desk) fetch(ctx context.Context) (*source.Blobs, error) {
 	defer d.progress.finish()
 	return source.Fetch(ctx, d.recipe, d.lock, d.options)
+}
+
+// keys loads the keys that the recipe names. A folder that is not there, while
+// others with keys are, and another product are mistakes in the recipe.
+func (d *desk) keys() (*keys.Set, error) {
+	dir := d.inProject(d.recipe.Trust())
+	set, err := keys.Load(dir)
+	if errors.Is(err, keys.ErrMissing) {
+		found, _ := filepath.Glob(filepath.Join(filepath.Dir(dir), "*", "trust", "1.json"))
+		if len(found) > 0 {
+			hint := "there are keys in"
+			for _, name := range found {
+				other, err := relative(d.recipe.Dir, filepath.Dir(filepath.Dir(name)))
+				if err != nil {
+					return nil, err
+				}
+				hint += " " + other
+			}
+			return nil, d.recipe.Mistake("trust", hint, "no keys in %q", d.recipe.Trust())
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	have := set.Store.Statement().Product
+	if s := d.recipe.Site; s != nil && s.Product != "" && s.Product != have {
+		return nil, d.recipe.Mistake("product", "", "%q: the keys are for %q", s.Product, have)
+	}
+	return set, nil
 }
 
 // inProject returns where a path of the recipe lies.

@@ -16,6 +16,7 @@ import (
 	"github.com/farboot/farboot/builder/source"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/trust"
 )
 
 // publishCommand makes a site.
@@ -27,11 +28,19 @@ func publishCommand() *cobra.Command {
 		Long: `publish makes or renews out/NAME/ from a recipe of kind "site": kernels and
 initrds by their hash, the trust statements, and last the manifest with its
 signature. The folder can be served by "farboot serve" or any web server, or
-copied to a CDN: objects first, manifest.json.sig and manifest.json last.
+copied to a CDN, in this order: objects/, trust/ with the highest number first,
+machines/, manifest.json.sig, manifest.json.
+
+A manifest is good for valid_days of the recipe, 30 if it says none: publish
+again before, changed or not.
 
 Every publication has a higher version than the one before. keys/published.json
 notes it, and belongs under version control: media built from then on accept
 nothing older. Nothing is published that a machine would refuse.
+
+A channel belongs to one recipe and one folder. To try something, give it a
+channel of its own, in its recipe and in that of a medium. --take-over gives the
+channel to another recipe or folder for good.
 
 Where more keys must sign than are at hand, the manifest is left beside the site
 in out/NAME.pending/, and the site stays as it is (exit status 3). Others sign
@@ -45,6 +54,8 @@ the file there with "farboot keys sign"; --collect then publishes it.`,
 	c.Flags().StringVar(&p.out, "out", "", "folder for the results (default: out/ of the project)")
 	c.Flags().BoolVar(&p.json, "json", false, "print the result as JSON")
 	c.Flags().BoolVar(&p.collect, "collect", false, "publish what waited for signatures, nothing new")
+	c.Flags().BoolVar(&p.takeOver, "take-over", false, "this recipe and folder have the channel from now on")
+	c.Flags().Int64Var(&p.atLeast, "at-least", 0, "the lowest version to have, where what was published before is lost")
 	p.secret.flags(c, "sign-with")
 	c.MarkFlagsMutuallyExclusive("collect", "sign-with")
 	return c
@@ -54,6 +65,8 @@ the file there with "farboot keys sign"; --collect then publishes it.`,
 type publish struct {
 	out           string
 	json, collect bool
+	takeOver      bool
+	atLeast       int64
 	secret        secretFlags
 }
 
@@ -75,7 +88,7 @@ func (p *publish) run(c *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	set, err := keys.Load(d.inProject(d.recipe.Trust()))
+	set, err := d.keys()
 	if err != nil {
 		return err
 	}
@@ -98,7 +111,10 @@ func (p *publish) run(c *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	o.Dir, o.Keys, o.Now = filepath.Join(out, d.recipe.Name()), set, time.Now()
+	o.Dir, o.Keys, o.Now, o.AtLeast = filepath.Join(out, d.recipe.Name()), set, time.Now(), p.atLeast
+	if o.Origin, err = p.origin(d, o.Dir); err != nil {
+		return err
+	}
 	if o.Sign, err = p.signer(c, o); err != nil {
 		return err
 	}
@@ -116,9 +132,41 @@ func (p *publish) signer(c *cobra.Command, o site.PublishOptions) (keys.Signer, 
 	if err != nil {
 		return nil, err
 	}
-	return o.Keys.SignWith(keys.SignOptions{
-		Signers: signers, Secrets: folders, Passphrase: p.secret.ask(c), Now: o.Now, Pending: site.PendingDir(o.Dir),
-	}), nil
+	with := keys.SignOptions{Signers: signers, Secrets: folders, Passphrase: p.secret.ask(c), Now: o.Now, Pending: site.PendingDir(o.Dir)}
+	if !o.Documents {
+		return o.Keys.SignWith(with), nil
+	}
+	// A document for each machine is too much to send around.
+	with.Pending = ""
+	sign := o.Keys.SignWith(with)
+	return func(purpose trust.Purpose, data []byte) ([]byte, error) {
+		sigs, err := sign(purpose, data)
+		return sigs, withHint(err, "with documents: true all keys that must sign have to be at one desk: --secrets and --sign-with name them")
+	}, nil
+}
+
+// origin tells what is published, and to where, from the project's folder.
+func (p *publish) origin(d *desk, dir string) (site.Origin, error) {
+	recipe, err := relative(d.recipe.Dir, d.recipe.Path)
+	if err != nil {
+		return site.Origin{}, err
+	}
+	folder, err := relative(d.recipe.Dir, dir)
+	return site.Origin{Recipe: recipe, Folder: folder, TakeOver: p.takeOver}, err
+}
+
+// relative returns the way from the folder dir to path, with slashes.
+func relative(dir, path string) (string, error) {
+	from, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	to, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(from, to)
+	return filepath.ToSlash(rel), err
 }
 
 // complete publishes what others have signed meanwhile.
@@ -136,15 +184,27 @@ func (p *publish) complete(c *cobra.Command, d *desk, set *keys.Set) error {
 	if err != nil {
 		return err
 	}
+	origin, err := p.origin(d, dir)
+	if err != nil {
+		return err
+	}
+	var stale error
 	for _, r := range all {
 		if r.Done == "" {
 			continue
 		}
-		result, err := site.Complete(c.Context(), site.CompleteOptions{Dir: dir, Keys: set, File: r.File, Now: now})
-		return p.end(c, published{dir, result}, err)
+		result, err := site.Complete(c.Context(), site.CompleteOptions{Dir: dir, Keys: set, File: r.File, Now: now, Origin: origin})
+		if !errors.Is(err, site.ErrStale) {
+			return p.end(c, published{dir, result}, err)
+		}
+		d.progress.warn(err)
+		stale = err
 	}
 	printCollected(c.ErrOrStderr(), all)
-	return stillMissing(all)
+	if err := stillMissing(all); err != nil {
+		return err
+	}
+	return stale
 }
 
 // end reports what was published, or why nothing was.
@@ -152,6 +212,8 @@ func (p *publish) end(c *cobra.Command, r published, err error) error {
 	switch {
 	case errors.Is(err, site.ErrForeign):
 		return withHint(err, "--out names another folder")
+	case errors.Is(err, site.ErrElsewhere):
+		return withHint(err, "to try something, give it a channel of its own in its recipe; if the site has moved, --take-over")
 	case errors.Is(err, keys.ErrPending):
 		if p.json {
 			err = errors.Join(printJSON(c.OutOrStdout(), waiting{r.Site, site.PendingDir(r.Site)}), err)
@@ -170,7 +232,8 @@ func (p *publish) report(c *cobra.Command, r published) error {
 	}
 	rows := [][2]string{
 		{"site", r.Site + string(filepath.Separator)},
-		{"manifest", fmt.Sprintf("version %d, expires %s", r.Version, r.Expires.Format("2006-01-02 15:04 MST"))},
+		{"manifest", fmt.Sprintf("version %d of epoch %d", r.Version, r.Epoch)},
+		{"expires", fmt.Sprintf("%s, in %d days: publish again before", r.Expires.Format("2006-01-02 15:04 MST"), int(r.Expires.Sub(r.Issued).Hours()/24))},
 		{"trust", fmt.Sprintf("statement %d, epoch %d", r.Statement, r.Epoch)},
 		{"objects", fmt.Sprintf("%d, of which %d new (%s)", r.Objects, r.Added, bytesText(r.Bytes))},
 	}
