@@ -68,10 +68,30 @@ func Open(sysfs fs.FS, dev string) *Console {
 		// Non-blocking, so that Go waits in its poller and not in a thread;
 		// O_NOCTTY, so that a hang-up of the line is no signal to PID 1.
 		if f, err := root.OpenFile(name, os.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0); err == nil {
+			deafen(f)
 			writers = append(writers, f)
 		}
 	}
 	return New(writers...)
+}
+
+// deafen has the terminal ignore what arrives on the line: neither is it echoed
+// between the agent's lines, nor can one byte of noise (XOFF, 0x13) stop the
+// output for good. What is no terminal is left as it is.
+func deafen(f *os.File) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = conn.Control(func(fd uintptr) { // a closed file has no line either
+		t, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
+		if err != nil {
+			return
+		}
+		t.Lflag &^= unix.ECHO | unix.ECHONL
+		t.Iflag &^= unix.IXON | unix.IXOFF
+		_ = unix.IoctlSetTermios(int(fd), unix.TCSETS, t)
+	})
 }
 
 // New returns a Console over writers, each of which may block for as long as it

@@ -3,6 +3,7 @@ package persist
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -105,4 +106,20 @@ func TestManyMediaFillNoFirmware(t *testing.T) {
 	}
 	m.save(at(10))
 	m.want(10)
+}
+
+// TestStickGone: what was read from a stick and cannot be written back is no
+// success, since the machine will not remember.
+func TestStickGone(t *testing.T) {
+	m := newMachine(t)
+	node := m.plug("sdb2")
+	m.save(at(6))
+	p := m.open()
+	if got := p.Load().Floor.Version; got != 6 {
+		t.Fatalf("version %d", got)
+	}
+	m.write(filepath.Join(m.sys, "class/block/sdb2/uevent"), "")
+	if err := p.Save(at(7)); err == nil || !strings.Contains(err.Error(), node) {
+		t.Errorf("Save = %v; want one that names %s", err, node)
+	}
 }

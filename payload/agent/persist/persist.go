@@ -14,6 +14,7 @@ package persist
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/farboot/farboot/payload/object"
@@ -52,7 +53,9 @@ type Config struct {
 type Places struct {
 	Config
 	// lost are places that once took too long. Something may still be busy there.
-	lost   map[string]bool
+	lost map[string]bool
+	// found are the places of the last Load.
+	found  []string
 	opened time.Time
 	holder string
 	// probed is set once the sticks of the start were waited for.
@@ -87,8 +90,9 @@ func (p *Places) Load() state.State {
 		p.settle()
 	}
 	merged := state.State{Format: state.Format, Product: p.Product, Channel: p.Channel, Lineage: p.Lineage}
-	p.holder = ""
+	p.holder, p.found = "", nil
 	for _, at := range p.places() {
+		p.found = append(p.found, at.String())
 		s, err := within(p, at, at.load)
 		switch {
 		case errors.Is(err, state.ErrNone):
@@ -116,7 +120,13 @@ func (p *Places) Save(s state.State) error {
 			s.Product, s.Channel, s.Lineage, p.Product, p.Channel, p.Lineage)
 	}
 	var faults []error
-	for _, at := range p.places() {
+	there := p.places()
+	for _, name := range p.found {
+		if !p.lost[name] && !slices.ContainsFunc(there, func(at place) bool { return at.String() == name }) {
+			faults = append(faults, fmt.Errorf("memory: %s: is gone", name))
+		}
+	}
+	for _, at := range there {
 		_, err := within(p, at, func() (struct{}, error) { return struct{}{}, at.save(s) })
 		if err != nil {
 			faults = append(faults, fmt.Errorf("memory: %w", err))
