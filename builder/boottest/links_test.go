@@ -52,7 +52,7 @@ func TestSilentDHCP(t *testing.T) {
 	}
 	gone(t, ctx, m, "stick")
 	link(t, ctx, m, "far", true)
-	expect(t, ctx, m, "network: eth0: 10.0.2.15/24", "manifest: version 1", "obtain: kernel", "handing over", markerRuns, "next kernel done")
+	expect(t, ctx, m, "network: eth0: 10.0.2.15/24", "manifest: version 1", "obtain: kernel", "[not-saved]", "is gone", "handing over", markerRuns, "next kernel done")
 	if strings.Contains(m.Serial(), "carrier") {
 		t.Error("the card lost its carrier, which is another fault")
 	}

@@ -54,7 +54,7 @@ type Places struct {
 	Config
 	// lost are places that once took too long. Something may still be busy there.
 	lost map[string]bool
-	// found are the places of the last Load.
+	// found are the places that any Load has found.
 	found  []string
 	opened time.Time
 	holder string
@@ -90,9 +90,11 @@ func (p *Places) Load() state.State {
 		p.settle()
 	}
 	merged := state.State{Format: state.Format, Product: p.Product, Channel: p.Channel, Lineage: p.Lineage}
-	p.holder, p.found = "", nil
+	p.holder = ""
 	for _, at := range p.places() {
-		p.found = append(p.found, at.String())
+		if !slices.Contains(p.found, at.String()) {
+			p.found = append(p.found, at.String())
+		}
 		s, err := within(p, at, at.load)
 		switch {
 		case errors.Is(err, state.ErrNone):
