@@ -83,6 +83,10 @@ func (s *Set) Report(secrets []string, now time.Time) (Report, error) {
 		}
 		r.Roles = append(r.Roles, rr)
 	}
+	r.Warnings = r.warnings(now)
+	if len(s.Chain) == 0 {
+		return r, nil // the statement of a medium, with no folder around it
+	}
 	var err error
 	if r.Pending, err = s.waiting(now); err != nil {
 		return Report{}, err
@@ -91,7 +95,7 @@ func (s *Set) Report(secrets []string, now time.Time) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	r.Warnings = append(r.warnings(now), published.warnings(now)...)
+	r.Warnings = append(r.Warnings, published.warnings(now)...)
 	if s.Unfinished {
 		r.Warnings = append(r.Warnings, "an earlier run was interrupted; what is in force is whole, and the next change of keys tidies up")
 	}

@@ -67,6 +67,16 @@ func TestReport(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), `"name":"farboot standby key (demo)"`) {
 		t.Errorf("JSON %s, %v", text, err)
 	}
+	pub := publication(2, 1)
+	pub.Issued, pub.Expires = init.Now, init.Now.AddDate(0, 0, 30)
+	if err := Record(o.Dir, pub); err != nil {
+		t.Fatal(err)
+	}
+	for days, want := range map[int]string{19: "", 21: "manifest version 1 of amd64/stable expires on", 31: "manifest version 1 of amd64/stable expired on"} {
+		r := report(set, init.Now.AddDate(0, 0, days))
+		has(r, "manifest version", want != "")
+		has(r, want, true)
+	}
 	if err := os.Mkdir(filepath.Join(o.Dir, unfinished), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -114,7 +114,7 @@ var (
 func (d *doc) run(t *testing.T, b docBlock) (string, error) {
 	script := chosen.ReplaceAllStringFunc(b.text, func(line string) string {
 		m := chosen.FindStringSubmatch(line)
-		word := map[string]string{"the root key": "farboot root", "the manifest key": "farboot manifest", "Alice's key": "Alice"}
+		word := map[string]string{"the root key": "farboot root", "the manifest key": "farboot manifest", "the standby key": "farboot standby", "Alice's key": "Alice"}
 		key, _, _ := strings.Cut(m[2], ",")
 		fpr, err := keyNamed(filepath.Join(d.project, "keys"), word[key])
 		if err != nil {

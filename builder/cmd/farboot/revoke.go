@@ -26,8 +26,7 @@ fewer keys than have to sign. The root keys that are left must sign; after the
 theft of the only one --sign-with has the standby key do it. After a manifest key a new epoch begins, in which
 the versions that a thief may have used up mean nothing: publish every site.`,
 		Example: `  farboot keys revoke EF241EA01CFB5433 --reason stolen --replace
-  farboot keys revoke 1F623CC76F8777BC --reason 'stolen from the vault' --replace \
-      --secrets /media/standby --sign-with 7EC13A44807DCA53`,
+  farboot keys revoke 1F623CC76F8777BC --reason stolen --replace --secrets /media/standby --sign-with 7EC13A44807DCA53`,
 		Args: exactArgs(1, "one fingerprint"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return y.apply(c, func(set *keys.Set) (_ []keys.Change, err error) {
