@@ -178,5 +178,8 @@ func yamlError(path string, err error) error {
 		line, _ = strconv.Atoi(m[1])
 		msg = msg[len(m[0]):]
 	}
+	if strings.Contains(msg, "cannot start any token") {
+		return &Error{Path: path, Line: line, Msg: msg, Hint: "lines are indented with spaces, never with a tab"}
+	}
 	return &Error{Path: path, Line: line, Msg: msg}
 }

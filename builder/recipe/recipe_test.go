@@ -144,7 +144,7 @@ func TestRefusals(t *testing.T) {
 		{"unknown entry", site, "default: [installer]", "default: [instaler]", `default[0]: no entry is called "instaler"`, `did you mean "installer"?`},
 		{"entry twice", site, "default: [installer]", "default: [installer, installer]", `stands twice`, ``},
 		{"empty match", site, `{mac: "52-54-00-AB-34-56"}`, `{}`, `machines[0].match: want at least one`, ``},
-		{"bad mac", site, `52-54-00-AB-34-56`, `52-54-00`, `machines[0].match: mac`, ``},
+		{"bad mac", site, `52-54-00-AB-34-56`, `52-54-00`, `machines[0].match: mac "52-54-00" is not`, `six pairs of digits: "52:54:00:12:34:56"`},
 		{"yes for true on a medium", medium, "trust: keys", "trust: keys\nrequire_time: yes", `require_time: want true or false, have "yes"`, ``},
 		{"yes for true", site, "product: demo", "product: demo\ndocuments: yes", `documents: want true or false, have "yes"`, ``},
 		{"two machines, one document", site, "machines:\n", "documents: true\nmachines:\n  - {match: {mac: \"52:54:00:ab:34:56\", serial: \"\"}, boot: [installer]}\n",

@@ -94,8 +94,12 @@ type unique struct {
 // match validates one; it is brought to lower case first, as vendors print MACs
 // and UUIDs either way.
 func (u *unique) match(at string, m *Match) {
+	written := m.MAC
 	m.MAC = strings.ToLower(strings.ReplaceAll(m.MAC, "-", ":"))
 	m.UUID = strings.ToLower(m.UUID)
+	if m.MAC != "" && manifest.CheckMatch(manifest.Match{MAC: m.MAC}) != nil {
+		u.fail(at, `six pairs of digits: "52:54:00:12:34:56"`, "mac %q is not a MAC address", written)
+	}
 	u.try(at, manifest.CheckMatch(manifest.Match(*m)))
 	key, what, hint := any(*m), "matches the same as", "a machine's first match decides; leave one of them"
 	if u.documents {

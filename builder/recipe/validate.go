@@ -223,9 +223,20 @@ func (v *validator) sites(sites []string) {
 		v.fail("site", `add "site: [http://SERVER/]"`, "the agent has nobody to ask")
 	}
 	for i, s := range sites {
-		v.try(fmt.Sprintf("site[%d]", i), checkURL(s))
+		v.hinted(fmt.Sprintf("site[%d]", i), siteHint(s), checkURL(s))
+		if strings.HasSuffix(s, "/"+manifest.File) {
+			v.fail(fmt.Sprintf("site[%d]", i), fmt.Sprintf("write %q", strings.TrimSuffix(s, manifest.File)), "want the folder that has %s", manifest.File)
+		}
 		sites[i] = strings.TrimSuffix(s, "/") + "/"
 	}
+}
+
+// siteHint completes an address without a scheme.
+func siteHint(s string) string {
+	if strings.Contains(s, "://") || strings.Contains(s, "@") {
+		return ""
+	}
+	return fmt.Sprintf("write %q", "http://"+strings.TrimPrefix(s, "//"))
 }
 
 // checkURL refuses what the fetcher would refuse, and what must not be printed.

@@ -67,6 +67,8 @@ type Report struct {
 	// Problems say, a line each, what a machine would stumble over; at most 20,
 	// and one line about the others. Without any the site is good for all media.
 	Problems []string `json:"problems,omitzero"`
+	// Err is the first of the problems, with its class.
+	Err error `json:"-"`
 }
 
 // Medium is what a medium with one statement makes of a site.
@@ -122,8 +124,12 @@ type verification struct {
 func (v *verification) problem(format string, args ...any) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	err := fmt.Errorf(format, args...)
+	if v.report.Err == nil {
+		v.report.Err = err
+	}
 	if v.problems++; v.problems <= maxProblems {
-		v.report.Problems = append(v.report.Problems, fmt.Sprintf(format, args...))
+		v.report.Problems = append(v.report.Problems, err.Error())
 	}
 }
 
@@ -158,7 +164,7 @@ func (v *verification) medium(ctx context.Context, store *trust.Store) *accept.A
 	}
 	if err != nil {
 		m.Refuses = err.Error()
-		v.problem("medium with statement %d: %v", m.Statement, err)
+		v.problem("medium with statement %d: %w", m.Statement, err)
 	} else {
 		m.Version = a.Manifest.Version
 	}
@@ -179,7 +185,7 @@ func (v *verification) describe(a *accept.Accepted) {
 func (v *verification) entries(a *accept.Accepted) {
 	for name := range a.Manifest.Entries {
 		if _, err := a.Entry(name); err != nil {
-			v.problem("entry %q: %v", name, err)
+			v.problem("entry %q: %w", name, err)
 		}
 	}
 	v.mu.Lock()
@@ -196,7 +202,7 @@ func (v *verification) documents(ctx context.Context, site *accept.Accepted) {
 	}
 	names, err := os.ReadDir(filepath.Join(v.Dir, manifest.DocumentDir))
 	if err != nil {
-		v.problem("documents: %v", err)
+		v.problem("documents: %w", err)
 		return
 	}
 	var g errgroup.Group
@@ -208,7 +214,7 @@ func (v *verification) documents(ctx context.Context, site *accept.Accepted) {
 		}
 		g.Go(func() error {
 			if err := v.document(ctx, site, id); err != nil {
-				v.problem("document %q: %v", id, err)
+				v.problem("document %q: %w", id, err)
 			}
 			return nil
 		})
@@ -252,7 +258,7 @@ func (v *verification) readObjects(ctx context.Context) {
 	byHash := func(a, b object.Ref) int { return strings.Compare(a.String(), b.String()) }
 	for _, ref := range slices.SortedFunc(maps.Keys(v.objects), byHash) {
 		if err := verify(ctx, filepath.Join(v.Dir, ref.Path()), ref); err != nil {
-			v.problem("object %s: %v", ref.SHA256, err)
+			v.problem("object %s: %w", ref.SHA256, err)
 			continue
 		}
 		v.report.Objects++

@@ -17,11 +17,11 @@ func lockCommand() *cobra.Command {
 		Use:   "lock RECIPE",
 		Short: "Complete, show or renew what a recipe is locked to",
 		Long: `lock prints the inputs that the recipe's lock names, making the lock where there
-is none. What the recipe names by now is added, what it names no more is dropped,
+is none. What the recipe names by now is added, what it names no more goes, and
 files of the project are taken as they are; packages keep their versions. With
 --update all is resolved anew, to the newest packages.
 
-A lock belongs to the inputs of its recipe and to where packages come from (apt).
+A lock belongs to the inputs of its recipe and to where packages come from.
 What else changes in a recipe, titles, machines or comments, leaves it alone.`,
 		Example: "  farboot lock recipes/netboot.yaml\n  farboot lock --update recipes/netboot.yaml",
 		Args:    exactArgs(1, "one recipe"),

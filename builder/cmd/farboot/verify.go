@@ -21,6 +21,7 @@ import (
 	agentboot "github.com/farboot/farboot/payload/agent/boot"
 	"github.com/farboot/farboot/payload/clock"
 	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/trust"
 )
 
@@ -55,7 +56,6 @@ that the machine would show.`,
 	c.Flags().Int64Var(&v.statement, "statement", 0, "look with the eyes of a medium built at this trust statement")
 	c.Flags().StringVar(&v.now, "now", "", "a time to assume, such as 2029-06-01 or 2029-06-01T12:00:00Z (default: the present)")
 	c.Flags().BoolVar(&v.json, "json", false, "print the result as JSON")
-	c.MarkFlagsMutuallyExclusive("medium", "statement")
 	return c
 }
 
@@ -78,6 +78,9 @@ func (v *verify) run(c *cobra.Command, path string) error {
 	now, err := v.time()
 	if err != nil {
 		return &usageError{err: err, command: c.CommandPath()}
+	}
+	if v.medium != "" && v.statement != 0 {
+		return &usageError{err: errors.New("--medium and --statement exclude each other: a medium has a statement of its own"), command: c.CommandPath()}
 	}
 	if !isMedium(path) {
 		return v.site(c, path, now)
@@ -201,8 +204,8 @@ func (v *verify) refusal(ctx context.Context, o site.VerifyOptions, r site.Repor
 			return fmt.Errorf("a medium with statement %d refuses %s: %w", store.Statement().Version, o.Dir, err)
 		}
 	}
-	if len(r.Problems) > 0 {
-		return fmt.Errorf("%s: %s", o.Dir, r.Problems[0])
+	if r.Err != nil {
+		return fmt.Errorf("%s: %w", o.Dir, r.Err)
 	}
 	return nil
 }
@@ -213,6 +216,9 @@ func (v *verify) report(c *cobra.Command, result verified, refusal error) error 
 		result.Reason = agentboot.Reason(refusal)
 		if errors.Is(refusal, fs.ErrNotExist) {
 			result.Reason = "not-found" // what a web server makes of it
+		}
+		if errors.Is(refusal, object.ErrMismatch) {
+			result.Reason = "corrupt"
 		}
 	}
 	if v.json {
@@ -241,17 +247,7 @@ func coded(code string, err error) error {
 // printSite prints what media make of a site.
 func printSite(w io.Writer, r *site.Report) {
 	rows := [][2]string{{"site", fmt.Sprintf("%s, %s, channel %s", r.Product, r.Arch, r.Channel)}}
-	for _, m := range r.Media {
-		name := fmt.Sprintf("statement %d", m.Statement)
-		switch {
-		case m.Refuses != "":
-			rows = append(rows, [2]string{name, "refuses: " + m.Refuses})
-		case m.Reaches != m.Statement:
-			rows = append(rows, [2]string{name, fmt.Sprintf("follows to %d and accepts version %d", m.Reaches, m.Version)})
-		default:
-			rows = append(rows, [2]string{name, fmt.Sprintf("accepts version %d", m.Version)})
-		}
-	}
+	rows = append(rows, mediaRows(r.Media)...)
 	if r.Version > 0 {
 		age := time.Duration(r.AgeSeconds) * time.Second
 		rows = append(rows, [2]string{"manifest", fmt.Sprintf("version %d of epoch %d, issued %s (%s old), expires %s",
@@ -271,6 +267,28 @@ func printSite(w io.Writer, r *site.Report) {
 		}
 	}
 	table(w, rows)
+}
+
+// mediaRows is a row for each medium; those in a row that do the same share one.
+func mediaRows(media []site.Medium) [][2]string {
+	var rows [][2]string
+	first := int64(0)
+	for _, m := range media {
+		text := fmt.Sprintf("accepts version %d", m.Version)
+		switch {
+		case m.Refuses != "":
+			text = "refuses: " + m.Refuses
+		case m.Reaches != m.Statement:
+			text = fmt.Sprintf("follows to %d and accepts version %d", m.Reaches, m.Version)
+		}
+		if last := len(rows) - 1; last >= 0 && rows[last][1] == text {
+			rows[last][0] = fmt.Sprintf("statement %d to %d", first, m.Statement)
+			continue
+		}
+		first = m.Statement
+		rows = append(rows, [2]string{fmt.Sprintf("statement %d", first), text})
+	}
+	return rows
 }
 
 // ageText tells an age to people.
