@@ -17,7 +17,7 @@ type Recipe struct {
 	// and may not leave: the folder that holds the recipe, or the folder above
 	// it where that folder is called "recipes".
 	Dir string
-	// Raw is the recipe's text. The lock's checksum covers it.
+	// Raw is the recipe's text. A medium's build id covers it.
 	Raw    []byte
 	Kind   string
 	Medium *Medium
