@@ -286,15 +286,24 @@ func testSignatures(t *testing.T, p *project, tree string) {
 	}
 }
 
-// keyring returns the project's public key for a role in gpgv's form.
+// keyring returns the project's public keys for a role in gpgv's form.
 func (p *project) keyring(t *testing.T, role string) string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(p.dir, "keys", role+"-*.asc"))
-	if err != nil || len(names) != 1 {
+	if err != nil || len(names) == 0 {
 		t.Fatalf("%d %s keys, %v", len(names), role, err)
 	}
-	out := filepath.Join(t.TempDir(), role+".gpg")
-	oracle.Output(t, oracle.Tool(t, "gpg", "gnupg"), "--homedir", t.TempDir(), "--batch", "--quiet", "--dearmor", "--output", out, names[0])
+	gpg, home := oracle.Tool(t, "gpg", "gnupg"), t.TempDir()
+	var ring []byte
+	for i, name := range names {
+		key := filepath.Join(home, fmt.Sprint(i))
+		oracle.Output(t, gpg, "--homedir", home, "--batch", "--quiet", "--dearmor", "--output", key, name)
+		ring = append(ring, readFile(t, key)...)
+	}
+	out := filepath.Join(home, role+".gpg")
+	if err := os.WriteFile(out, ring, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return out
 }
 

@@ -21,7 +21,7 @@ import (
 
 // siteRecipe boots the medium's own kernel.
 const siteRecipe = `kind: site
-entries: {kernel: {title: "The medium's kernel", linux: {kernel: {file: out/netboot/boot/vmlinuz}, cmdline: quiet}}}
+entries: {kernel: {title: "The medium's kernel", linux: {kernel: {file: kernel}, cmdline: quiet}}}
 default: [kernel]
 `
 
@@ -32,13 +32,15 @@ func TestMedium(t *testing.T) {
 	p := newProject(t, "first")
 	secrets := filepath.Join(base, "secret")
 	p.farboot(t, "keys", "init", "--secrets", secrets)
+	// What was published last is the floor of media, so it comes first.
+	p.write(t, "recipes/site.yaml", []byte(siteRecipe))
+	p.write(t, "kernel", []byte("what a site serves does not matter here"))
+	p.farboot(t, "publish", "recipes/site.yaml", "--secrets", secrets, "--out", filepath.Join(p.dir, "published"))
 	p.farboot(t, "lock", "recipes/netboot.yaml")
 	out, took := p.run(t, p.command(t, "build", "recipes/netboot.yaml", "--json"))
 	first := decode(t, out)
 	t.Logf("ISO of %d bytes, %.1f s with whatever the cache had", first.Size, took.Seconds())
 	want := p.results(t)
-	p.write(t, "recipes/site.yaml", []byte(siteRecipe))
-	p.farboot(t, "publish", "recipes/site.yaml", "--secrets", secrets, "--out", filepath.Join(p.dir, "published"))
 
 	t.Run("oracles", func(t *testing.T) { testOracles(t, p, first) })
 	t.Run("secrets", func(t *testing.T) { testSecrets(t, p, secrets) })
