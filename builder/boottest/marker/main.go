@@ -1,11 +1,14 @@
 // Command marker is the /init of the system that boot tests hand over to: it
 // prints the kernel's command line, which proves who was started and how, and
-// the memory that is left, and switches the machine off.
+// the memory that is left, and switches the machine off. Where the command line
+// says farboot.hang or farboot.panic it does that instead.
 package main
 
 import (
 	"fmt"
 	"os"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,5 +18,11 @@ func main() {
 	cmdline, err := os.ReadFile("/proc/cmdline")
 	meminfo, _ := os.ReadFile("/proc/meminfo")
 	fmt.Printf("\nnext kernel runs: %s%v\n%.80s\nnext kernel done\n", cmdline, err, meminfo)
+	switch {
+	case strings.Contains(string(cmdline), "farboot.hang"):
+		time.Sleep(time.Hour)
+	case strings.Contains(string(cmdline), "farboot.panic"):
+		return // the kernel panics without PID 1
+	}
 	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF) //nolint:errcheck // PID 1 ends, and the test with it
 }
