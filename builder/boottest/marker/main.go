@@ -18,11 +18,16 @@ func main() {
 	cmdline, err := os.ReadFile("/proc/cmdline")
 	meminfo, _ := os.ReadFile("/proc/meminfo")
 	fmt.Printf("\nnext kernel runs: %s%v\n%.80s\nnext kernel done\n", cmdline, err, meminfo)
+	end(string(cmdline))
+}
+
+// end ends the system as the command line wants it.
+func end(cmdline string) {
 	switch {
-	case strings.Contains(string(cmdline), "farboot.hang"):
+	case strings.Contains(cmdline, "farboot.hang"):
 		time.Sleep(time.Hour)
-	case strings.Contains(string(cmdline), "farboot.panic"):
-		return // the kernel panics without PID 1
+	case strings.Contains(cmdline, "farboot.panic"):
+		return // PID 1 ends, and the kernel panics
 	}
 	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF) //nolint:errcheck // PID 1 ends, and the test with it
 }
