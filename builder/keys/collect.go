@@ -211,31 +211,3 @@ func (j judge) count(sig []byte) error {
 	}
 	return nil
 }
-
-// Merge joins signature files for data into one that the store accepts for
-// purpose p. Files that add nobody to those who signed are left out. Too few
-// signatures are an error that wraps [trust.ErrUntrusted].
-func Merge(store *trust.Store, p trust.Purpose, data []byte, sigs ...[]byte) ([]byte, error) {
-	st := store.Statement()
-	b, err := ballotFor(st, p)
-	if err != nil {
-		return nil, err
-	}
-	// All keys of a statement are valid on its first day.
-	j, err := newJudge(Request{Purpose: p, data: data, ballot: b, keys: st.Keys, revoked: st.Revoked}, st.Issued)
-	if err != nil {
-		return nil, err
-	}
-	for _, sig := range sigs {
-		// What does not count does no harm. If it leaves too few, Open says why.
-		_ = j.count(sig)
-	}
-	merged := j.sigs()
-	if !j.done() {
-		merged = slices.Concat(sigs...)
-	}
-	if _, err := store.Open(p, data, merged, time.Time{}); err != nil {
-		return nil, err
-	}
-	return merged, nil
-}

@@ -310,42 +310,6 @@ func TestReadRequestRefuses(t *testing.T) {
 	}
 }
 
-// TestMerge: any order, each key once, junk left out.
-func TestMerge(t *testing.T) {
-	init := options(t)
-	initialise(t, init)
-	o := ceremonies(init)
-	_, set := apply(t, o, AddKey{Role: RoleManifest}, AddKey{Role: RoleManifest}, SetThreshold{Role: RoleManifest, Threshold: 2})
-	data := []byte("manifest")
-	var sigs [][]byte
-	for _, fpr := range set.Store.Statement().Roles.Manifest.Keys {
-		k, err := ParseSigner(string(fpr), o.Secrets, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sig, err := k.Sign(trust.PurposeManifest, data, o.Now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sigs = append(sigs, sig)
-	}
-	junk := []byte("junk")
-	for _, parts := range [][][]byte{{sigs[2], junk, sigs[0]}, {sigs[0], sigs[1], sigs[2]}, {sigs[1], sigs[1], sigs[0]}, {slices.Concat(sigs[0], sigs[1]), sigs[0]}} {
-		merged, err := Merge(set.Store, trust.PurposeManifest, data, parts...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := set.Store.Open(trust.PurposeManifest, data, merged, o.Now); err != nil || len(merged) > 3*len(sigs[0])+8 {
-			t.Errorf("merged %d bytes: %v", len(merged), err)
-		}
-	}
-	for _, parts := range [][][]byte{{sigs[0]}, {sigs[0], sigs[0]}, {junk}, nil} {
-		if merged, err := Merge(set.Store, trust.PurposeManifest, data, parts...); !errors.Is(err, trust.ErrUntrusted) || merged != nil {
-			t.Errorf("%d parts: %v, want ErrUntrusted", len(parts), err)
-		}
-	}
-}
-
 // TestAtHand: with nothing but the file and a folder of secret keys, those sign
 // that call themselves keys of that role and product; a standby key is named and
 // waits.

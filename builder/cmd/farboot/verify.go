@@ -251,7 +251,7 @@ func printSite(w io.Writer, r *site.Report) {
 	if r.Version > 0 {
 		age := time.Duration(r.AgeSeconds) * time.Second
 		rows = append(rows, [2]string{"manifest", fmt.Sprintf("version %d of epoch %d, issued %s (%s old), expires %s",
-			r.Version, r.Epoch, day(r.Issued), ageText(age), day(r.Expires))})
+			r.Version, r.Epoch, day(r.Issued), ago(age), day(r.Expires))})
 		rows = append(rows, fingerprintRows("signed by", r.Signers)...)
 		rows = append(rows, [2]string{"objects", fmt.Sprintf("%d good (%s)", r.Objects, bytesText(r.Bytes))})
 	}
@@ -289,15 +289,4 @@ func mediaRows(media []site.Medium) [][2]string {
 		rows = append(rows, [2]string{fmt.Sprintf("statement %d", first), text})
 	}
 	return rows
-}
-
-// ageText tells an age to people.
-func ageText(d time.Duration) string {
-	switch {
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
-	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
