@@ -53,7 +53,7 @@ func (v *validator) entry(at string, e Entry) {
 	if e.Linux != nil {
 		kinds++
 		v.linux(at+".linux", &e.Linux.LinuxEntry)
-		v.atMost(at+".linux.initrd", len(e.Linux.Initrd), manifest.DefaultLimits().Initrds)
+		v.atMost(at+".linux.initrd", len(e.Linux.Initrd), manifest.DefaultBounds().Initrds)
 		v.hinted(at+".linux.watchdog", "it counts until the next system takes it over; Debian needs about 60 s", manifest.CheckWatchdog(e.Linux.Watchdog))
 	}
 	if e.Local != nil {

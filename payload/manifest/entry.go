@@ -21,57 +21,89 @@ import (
 // the field was meant to hold back. What a later version means anew it must
 // therefore say by a new kind or field, never by a new value.
 type Entry struct {
-	Title string
-	Linux *Linux
-	Local *Local
-	Power *Power
+	Title  string
+	Linux  *Linux
+	Local  *Local
+	Power  *Power
+	Script *Script
+	Rescue *Rescue
+	Flash  *Flash
 	// Unknown is the kind of an entry that this program does not know, or
 	// "linux+FIELD" where it knows the kind and not the field, or not all in it.
 	Unknown string
 }
 
-// Linux is a kernel with its initrds and its literal command line.
-type Linux struct {
-	Kernel  object.Ref   `json:"kernel"`
-	Initrd  []object.Ref `json:"initrd,omitzero"`
-	Cmdline string       `json:"cmdline"`
-	// Network appends the network in use to the command line, as BOOTIF= and
-	// ip=. Nothing else is ever appended.
-	Network bool `json:"network,omitzero"`
-	// Watchdog arms a hardware watchdog of so many seconds before the kernel is
-	// started, and leaves it running: a system that does not take it over is
-	// reset. 0 arms none.
-	Watchdog int `json:"watchdog,omitzero"`
+// content is what an entry of one kind holds.
+type content interface {
+	kind() string
+	// refs lists every object that it names.
+	refs() []object.Ref
+	// then is what comes after it, "" where nothing does.
+	then() string
+	validate(Bounds) error
 }
 
-// Local starts what is installed on the machine.
-type Local struct {
-	// Firmware restarts into the firmware's next boot device, in the place of
-	// looking at disks.
-	Firmware bool `json:"firmware,omitzero"`
-	// Disk is the serial number or the wwid of the only disk to look at, as
-	// sysfs shows it; empty is every one.
-	Disk string `json:"disk,omitzero"`
+// contents returns what is set, which is one in an entry that is whole and known.
+func (e Entry) contents() []content {
+	var all []content
+	if e.Linux != nil {
+		all = append(all, e.Linux)
+	}
+	if e.Local != nil {
+		all = append(all, e.Local)
+	}
+	if e.Power != nil {
+		all = append(all, e.Power)
+	}
+	if e.Script != nil {
+		all = append(all, e.Script)
+	}
+	if e.Rescue != nil {
+		all = append(all, e.Rescue)
+	}
+	if e.Flash != nil {
+		all = append(all, e.Flash)
+	}
+	return all
 }
 
-// Power restarts the machine or switches it off.
-type Power struct {
-	// Action is [Reboot] or [Off].
-	Action string `json:"action"`
+// Kind names the entry's kind, also one that this program does not know.
+func (e Entry) Kind() string {
+	for _, c := range e.contents() {
+		return c.kind()
+	}
+	return e.Unknown
 }
 
-// The actions of a [Power] entry.
-const (
-	Reboot = "reboot"
-	Off    = "off"
-)
+// Refs lists every object that the entry names, those that are needed at its
+// start and those that are read as it goes on. It has no others.
+func (e Entry) Refs() []object.Ref {
+	var all []object.Ref
+	for _, c := range e.contents() {
+		all = append(all, c.refs()...)
+	}
+	return all
+}
+
+// Then is what comes after a script that ended well, a rescue that ended or a
+// flash: [ThenNext] and the like, with each kind's default filled in. For other
+// kinds it is empty: they do not come back.
+func (e Entry) Then() string {
+	for _, c := range e.contents() {
+		return c.then()
+	}
+	return ""
+}
 
 // knownEntry is the JSON form of entries that this program writes.
 type knownEntry struct {
-	Title string `json:"title"`
-	Linux *Linux `json:"linux,omitzero"`
-	Local *Local `json:"local,omitzero"`
-	Power *Power `json:"power,omitzero"`
+	Title  string  `json:"title"`
+	Linux  *Linux  `json:"linux,omitzero"`
+	Local  *Local  `json:"local,omitzero"`
+	Power  *Power  `json:"power,omitzero"`
+	Script *Script `json:"script,omitzero"`
+	Rescue *Rescue `json:"rescue,omitzero"`
+	Flash  *Flash  `json:"flash,omitzero"`
 }
 
 // MarshalJSON implements json.Marshaler. An entry of an unknown kind has lost
@@ -80,7 +112,7 @@ func (e Entry) MarshalJSON() ([]byte, error) {
 	if e.Unknown != "" {
 		return nil, fmt.Errorf("entry of the unknown kind %q", e.Unknown)
 	}
-	return json.Marshal(knownEntry{e.Title, e.Linux, e.Local, e.Power})
+	return json.Marshal(knownEntry{e.Title, e.Linux, e.Local, e.Power, e.Script, e.Rescue, e.Flash})
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -107,6 +139,12 @@ func (e *Entry) UnmarshalJSON(data []byte) error {
 		return decodeKind(e, kind, content, &e.Local)
 	case "power":
 		return decodeKind(e, kind, content, &e.Power)
+	case "script":
+		return decodeKind(e, kind, content, &e.Script)
+	case "rescue":
+		return decodeKind(e, kind, content, &e.Rescue)
+	case "flash":
+		return decodeKind(e, kind, content, &e.Flash)
 	}
 	e.Unknown = kind
 	return nil

@@ -16,13 +16,17 @@
 package manifest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/farboot/farboot/payload/netconf"
+	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/strictjson"
 	"github.com/farboot/farboot/payload/trust"
 )
@@ -75,12 +79,53 @@ type Manifest struct {
 	// Default lists the entries for all other machines, in order. Without it
 	// they have nothing to boot. A document has none.
 	Default []string `json:"default,omitzero"`
+	// Menu is for the machines that have none of their own; nil is none.
+	Menu *Menu `json:"menu,omitzero"`
+	// Limits tighten those of the agent; nil leaves them.
+	Limits *Limits `json:"limits,omitzero"`
+	// Files are objects that scripts can ask for by name.
+	Files map[string]object.Ref `json:"files,omitzero"`
 }
 
-// Machine says which entries a machine boots, in order.
+// Machine says which entries a machine boots, in order, and what else it needs.
 type Machine struct {
 	Match Match    `json:"match"`
 	Boot  []string `json:"boot"`
+	// Menu takes the place of the manifest's.
+	Menu *Menu `json:"menu,omitzero"`
+	// Networks are how this machine is connected, for the time from here on.
+	Networks []netconf.Network `json:"networks,omitzero"`
+	// Env is for its scripts, and goes before what an entry says.
+	Env Env `json:"env,omitzero"`
+}
+
+// Menu is shown before the list of a machine is tried. It offers that list and
+// then further entries; who does not choose gets the first.
+type Menu struct {
+	// Seconds is how long a choice is waited for.
+	Seconds int `json:"seconds"`
+	// Entries are offered after those of the machine's list.
+	Entries []string `json:"entries,omitzero"`
+}
+
+// Limits tighten what the agent allows itself; a larger number than its own
+// changes nothing, and neither does 0. Times are whole seconds.
+type Limits struct {
+	// Network is how long the first lease is waited for.
+	Network int `json:"network,omitzero"`
+	// Manifest is for all requests to one site for statements, manifest and
+	// document.
+	Manifest int `json:"manifest,omitzero"`
+	// Stall is the longest silence within a download.
+	Stall int `json:"stall,omitzero"`
+	// Object is for the download of one object.
+	Object int `json:"object,omitzero"`
+	// Attempts are the requests in a row to one URL that bring nothing new.
+	Attempts int `json:"attempts,omitzero"`
+	// Rounds are those that fail before the medium's own entries are tried.
+	Rounds int `json:"rounds,omitzero"`
+	// Pause is the longest between two rounds.
+	Pause int `json:"pause,omitzero"`
 }
 
 // Match recognises a machine. Every field that is set must fit; a Match with
@@ -154,16 +199,60 @@ func (m *Manifest) Suits(product, arch, channel string) error {
 	return nil
 }
 
-// Select returns the names of the entries that the machine id boots, in order:
-// those of the first machine that matches, otherwise the default. There may be
-// none.
-func (m *Manifest) Select(id Identity) []string {
+// For returns what the manifest says to the machine id: the record of the first
+// that matches, otherwise one with the default. The manifest's menu is filled in
+// where the record has none. Its Boot may be empty.
+func (m *Manifest) For(id Identity) Machine {
+	found := Machine{Boot: m.Default}
 	for _, machine := range m.Machines {
 		if machine.Match.fits(id) {
-			return slices.Clone(machine.Boot)
+			found = machine
+			break
 		}
 	}
-	return slices.Clone(m.Default)
+	found.Boot = slices.Clone(found.Boot)
+	found.Menu = cmp.Or(found.Menu, m.Menu)
+	return found
+}
+
+// Select returns the names of the entries that the machine id boots, in order,
+// see [Manifest.For]. There may be none.
+func (m *Manifest) Select(id Identity) []string { return m.For(id).Boot }
+
+// Refs lists every object that the manifest names, each once, in the order of
+// the names.
+func (m *Manifest) Refs() []object.Ref {
+	var all []object.Ref
+	for _, name := range slices.Sorted(maps.Keys(m.Entries)) {
+		all = append(all, m.Entries[name].Refs()...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
+		all = append(all, m.Files[name])
+	}
+	seen := map[object.Ref]bool{}
+	return slices.DeleteFunc(all, func(ref object.Ref) bool {
+		again := seen[ref]
+		seen[ref] = true
+		return again
+	})
+}
+
+// Object returns what the manifest names so: one of its Files by name, or any
+// object by its SHA-256.
+func (m *Manifest) Object(name string) (object.Ref, bool) {
+	if ref, ok := m.Files[name]; ok {
+		return ref, true
+	}
+	id, err := object.ParseID(name)
+	if err != nil {
+		return object.Ref{}, false
+	}
+	all := m.Refs()
+	i := slices.IndexFunc(all, func(ref object.Ref) bool { return ref.SHA256 == id })
+	if i < 0 {
+		return object.Ref{}, false
+	}
+	return all[i], true
 }
 
 // fits tells whether every field that is set fits id. A Match without any

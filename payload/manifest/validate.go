@@ -10,9 +10,9 @@ import (
 	"github.com/farboot/farboot/payload/object"
 )
 
-// Limits bound what a manifest can ask of a machine. They catch mistakes and a
+// Bounds say what a manifest can ask of a machine at most. They catch mistakes and a
 // careless signer; the machine's own memory is checked where it is needed.
-type Limits struct {
+type Bounds struct {
 	// Entries in one manifest: more fit into no menu.
 	Entries int
 	// Boot entries in one list: each failure costs a download and a retry.
@@ -32,9 +32,9 @@ type Limits struct {
 	WatchdogMin, WatchdogMax int
 }
 
-// DefaultLimits returns the limits that [Manifest.Validate] applies.
-func DefaultLimits() Limits {
-	return Limits{
+// DefaultBounds returns those that [Manifest.Validate] applies.
+func DefaultBounds() Bounds {
+	return Bounds{
 		Entries: 256,
 		Boot:    16,
 		Initrds: 16,
@@ -49,24 +49,24 @@ func DefaultLimits() Limits {
 // Validate tells what is wrong with the manifest; the error wraps
 // [ErrMalformed] and names the place.
 func (m *Manifest) Validate() error {
-	if err := m.validate(DefaultLimits()); err != nil {
+	if err := m.validate(DefaultBounds()); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return nil
 }
 
-func (m *Manifest) validate(l Limits) error {
+func (m *Manifest) validate(b Bounds) error {
 	if err := m.validateHead(); err != nil {
 		return err
 	}
-	if n := len(m.Entries); n == 0 || n > l.Entries {
-		return fmt.Errorf("%d entries, want 1 to %d", n, l.Entries)
+	if n := len(m.Entries); n == 0 || n > b.Entries {
+		return fmt.Errorf("%d entries, want 1 to %d", n, b.Entries)
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Entries)) {
 		if err := CheckName(name); err != nil {
 			return fmt.Errorf("entries: %w", err)
 		}
-		if err := m.Entries[name].validate(l); err != nil {
+		if err := m.Entries[name].validate(b); err != nil {
 			return fmt.Errorf("entry %q: %w", name, err)
 		}
 	}
@@ -79,7 +79,7 @@ func (m *Manifest) validate(l Limits) error {
 			return fmt.Errorf("machine %d: matches the same as one before it", i+1)
 		}
 		seen[machine.Match] = true
-		if err := m.validateBoot(machine.Boot, l); err != nil {
+		if err := m.validateBoot(machine.Boot, b); err != nil {
 			return fmt.Errorf("machine %d: %w", i+1, err)
 		}
 	}
@@ -89,7 +89,7 @@ func (m *Manifest) validate(l Limits) error {
 	if m.Default == nil && (len(m.Machines) > 0 || m.Documents) {
 		return nil
 	}
-	if err := m.validateBoot(m.Default, l); err != nil {
+	if err := m.validateBoot(m.Default, b); err != nil {
 		return fmt.Errorf("default: %w", err)
 	}
 	return nil
@@ -136,9 +136,9 @@ func (m *Manifest) validateDocument() error {
 }
 
 // validateBoot checks a list of entries to boot.
-func (m *Manifest) validateBoot(names []string, l Limits) error {
-	if n := len(names); n == 0 || n > l.Boot {
-		return fmt.Errorf("%d entries to boot, want 1 to %d", n, l.Boot)
+func (m *Manifest) validateBoot(names []string, b Bounds) error {
+	if n := len(names); n == 0 || n > b.Boot {
+		return fmt.Errorf("%d entries to boot, want 1 to %d", n, b.Boot)
 	}
 	for i, name := range names {
 		if _, ok := m.Entries[name]; !ok {
@@ -154,33 +154,24 @@ func (m *Manifest) validateBoot(names []string, l Limits) error {
 // Validate tells what is wrong with an entry that stands outside of a manifest;
 // the error wraps [ErrMalformed]. One of an unknown kind passes if its title does.
 func (e Entry) Validate() error {
-	if err := e.validate(DefaultLimits()); err != nil {
+	if err := e.validate(DefaultBounds()); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return nil
 }
 
-func (e Entry) validate(l Limits) error {
+func (e Entry) validate(b Bounds) error {
 	if err := CheckTitle(e.Title); err != nil {
 		return err
 	}
 	if e.Unknown != "" {
 		return nil
 	}
-	var kinds []error
-	if e.Linux != nil {
-		kinds = append(kinds, e.Linux.validate(l))
+	all := e.contents()
+	if len(all) != 1 {
+		return errors.New("want exactly one kind: linux, local, power, script, rescue or flash")
 	}
-	if e.Local != nil {
-		kinds = append(kinds, CheckLocal(*e.Local))
-	}
-	if e.Power != nil {
-		kinds = append(kinds, CheckPower(*e.Power))
-	}
-	if len(kinds) != 1 {
-		return errors.New(`want exactly one of "linux", "local" and "power"`)
-	}
-	return kinds[0]
+	return all[0].validate(b)
 }
 
 // CheckLocal tells what is wrong with a local entry: it names a disk that the
@@ -205,22 +196,22 @@ func CheckPower(x Power) error {
 
 // CheckWatchdog tells what is wrong with a watchdog's seconds; 0 is none.
 func CheckWatchdog(seconds int) error {
-	l := DefaultLimits()
-	if seconds != 0 && (seconds < l.WatchdogMin || seconds > l.WatchdogMax) {
-		return fmt.Errorf("watchdog of %d seconds, want %d to %d", seconds, l.WatchdogMin, l.WatchdogMax)
+	b := DefaultBounds()
+	if seconds != 0 && (seconds < b.WatchdogMin || seconds > b.WatchdogMax) {
+		return fmt.Errorf("watchdog of %d seconds, want %d to %d", seconds, b.WatchdogMin, b.WatchdogMax)
 	}
 	return nil
 }
 
-func (x *Linux) validate(l Limits) error {
-	if err := checkRef(x.Kernel, l.Kernel); err != nil {
+func (x *Linux) validate(b Bounds) error {
+	if err := checkRef(x.Kernel, b.Kernel); err != nil {
 		return fmt.Errorf("kernel: %w", err)
 	}
-	if len(x.Initrd) > l.Initrds {
-		return fmt.Errorf("%d initrds, at most %d", len(x.Initrd), l.Initrds)
+	if len(x.Initrd) > b.Initrds {
+		return fmt.Errorf("%d initrds, at most %d", len(x.Initrd), b.Initrds)
 	}
 	for i, ref := range x.Initrd {
-		if err := checkRef(ref, l.Initrd); err != nil {
+		if err := checkRef(ref, b.Initrd); err != nil {
 			return fmt.Errorf("initrd %d: %w", i+1, err)
 		}
 	}

@@ -85,7 +85,27 @@ type Settings struct {
 	// Fallback lists what is started, in order, where no site has anything that
 	// starts. Its objects lie in [ObjectDir].
 	Fallback []manifest.Entry `json:"fallback,omitzero"`
+	// Toolbox is the root file system for scripts and rescue that name none.
+	Toolbox *Toolbox `json:"toolbox,omitzero"`
+	// Limits tighten those of the agent; a manifest's are applied beside them.
+	Limits *manifest.Limits `json:"limits,omitzero"`
 }
+
+// Toolbox is a root file system on the medium: a squashfs in a file that is
+// named by its SHA-256.
+type Toolbox struct {
+	object.Ref
+	// Place is [PlaceMemory] or [PlaceMedium].
+	Place string `json:"place"`
+}
+
+// Where a toolbox lies.
+const (
+	// PlaceMemory is [ObjectDir], in memory from the start.
+	PlaceMemory = "memory"
+	// PlaceMedium is the medium itself, which is read on demand.
+	PlaceMedium = "medium"
+)
 
 // Encode returns the file's bytes. It refuses what [Decode] would.
 func Encode(s Settings) ([]byte, error) {
