@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/farboot/farboot/payload/guard"
 	"golang.org/x/sys/unix"
 )
 
@@ -106,7 +107,7 @@ func New(writers ...io.Writer) *Console {
 			queue: make(chan message, queueLines),
 		}
 		c.terminals = append(c.terminals, t)
-		go t.run()
+		guard.Go("console", t.run, func(error) {})
 	}
 	return c
 }
@@ -205,16 +206,27 @@ func (t *terminal) put(m message) {
 }
 
 // run writes what is queued, for as long as the process lives.
-func (t *terminal) run() {
+// A line that breaks this program counts as dropped.
+func (t *terminal) run() error {
 	for m := range t.queue {
-		if n := t.dropped.Swap(0); n > 0 {
-			t.write(message{text: fmt.Sprintf("[ %d lines were dropped: this console did not read ]\n", n), at: m.at})
+		if err := guard.Call("console", func() error { t.print(m); return nil }); err != nil {
+			t.dropped.Add(1)
 		}
-		if m.drained != nil {
-			t.drain()
-			close(m.drained)
-			continue
-		}
+	}
+	return nil
+}
+
+// print writes a line, or says that all before it are out.
+func (t *terminal) print(m message) {
+	if m.drained != nil {
+		defer close(m.drained)
+	}
+	if n := t.dropped.Swap(0); n > 0 {
+		t.write(message{text: fmt.Sprintf("[ %d lines were dropped: this console did not read ]\n", n), at: m.at})
+	}
+	if m.drained != nil {
+		t.drain()
+	} else {
 		t.write(m)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/farboot/farboot/payload/guard"
 )
 
 const (
@@ -70,10 +72,7 @@ func (c *Console) Syslog(ctx context.Context, cfg Syslog) error {
 		t.put(m)
 	}
 	c.terminals = append(c.terminals, t)
-	go func() {
-		defer s.close()
-		t.run()
-	}()
+	guard.Go("syslog", t.run, func(error) { s.close() })
 	return nil
 }
 
