@@ -8,7 +8,9 @@
 // manifest or the firmware supplied cannot move a cursor, fake a second line
 // or answer for the terminal.
 //
-// It never reads from a console: there is nobody there whom the agent obeys.
+// It reads from a console only while somebody is asked something, see
+// [Console.Listen]: between menus there is nobody there whom the agent obeys, and
+// the terminals are deaf.
 package console
 
 import (
@@ -44,6 +46,7 @@ const (
 // Console is the set of terminals that lines go to.
 type Console struct {
 	uptime func() time.Duration
+	dev    *os.Root // where the terminals with a name are, if any
 
 	mu        sync.Mutex
 	terminals []*terminal
@@ -55,44 +58,28 @@ type Console struct {
 // the one behind /dev/console. Consoles that cannot be opened are left out: a
 // Console without any swallows what is printed.
 func Open(sysfs fs.FS, dev string) *Console {
-	var writers []io.Writer
 	active, err := fs.ReadFile(sysfs, activeFile)
 	if err != nil {
 		active = []byte("console")
 	}
-	root, err := os.OpenRoot(dev)
-	if err != nil {
-		return New()
+	c := New()
+	if c.dev, err = os.OpenRoot(dev); err != nil {
+		return c
 	}
-	defer root.Close()
 	for _, name := range strings.Fields(string(active)) {
-		// Non-blocking, so that Go waits in its poller and not in a thread;
-		// O_NOCTTY, so that a hang-up of the line is no signal to PID 1.
-		if f, err := root.OpenFile(name, os.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0); err == nil {
-			deafen(f)
-			writers = append(writers, f)
+		if f, err := c.open(name, os.O_WRONLY); err == nil {
+			setModes(f, deaf)
+			c.add(name, f)
 		}
 	}
-	return New(writers...)
+	return c
 }
 
-// deafen has the terminal ignore what arrives on the line: neither is it echoed
-// between the agent's lines, nor can one byte of noise (XOFF, 0x13) stop the
-// output for good. What is no terminal is left as it is.
-func deafen(f *os.File) {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = conn.Control(func(fd uintptr) { // a closed file has no line either
-		t, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
-		if err != nil {
-			return
-		}
-		t.Lflag &^= unix.ECHO | unix.ECHONL
-		t.Iflag &^= unix.IXON | unix.IXOFF
-		_ = unix.IoctlSetTermios(int(fd), unix.TCSETS, t)
-	})
+// open opens a terminal.
+func (c *Console) open(name string, how int) (*os.File, error) {
+	// Non-blocking, so that Go waits in its poller and not in a thread;
+	// O_NOCTTY, so that a hang-up of the line is no signal to PID 1.
+	return c.dev.OpenFile(name, how|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 }
 
 // New returns a Console over writers, each of which may block for as long as it
@@ -100,16 +87,22 @@ func deafen(f *os.File) {
 func New(writers ...io.Writer) *Console {
 	c := &Console{uptime: Uptime}
 	for _, w := range writers {
-		t := &terminal{
-			write: func(m message) { io.WriteString(w, m.text) }, // a console that fails has nobody to tell
-			drain: func() { drain(w) },
-			flush: math.MaxInt64,
-			queue: make(chan message, queueLines),
-		}
-		c.terminals = append(c.terminals, t)
-		guard.Go("console", t.run, func(error) {})
+		c.add("", w)
 	}
 	return c
+}
+
+// add adds a terminal. One without a name is only written to.
+func (c *Console) add(name string, w io.Writer) {
+	t := &terminal{
+		name:  name,
+		write: func(m message) { io.WriteString(w, m.text) }, // a console that fails has nobody to tell
+		drain: func() { drain(w) },
+		flush: math.MaxInt64,
+		queue: make(chan message, queueLines),
+	}
+	c.terminals = append(c.terminals, t)
+	guard.Go("console", t.run, func(error) {})
 }
 
 // Printf prints one line, headed by the seconds since power-on. It returns at
@@ -189,6 +182,7 @@ type message struct {
 
 // terminal is one console, or a server, with the lines that wait for it.
 type terminal struct {
+	name    string        // below Console.dev, or none
 	write   func(message) // may take as long as it likes
 	drain   func()
 	flush   time.Duration // the most that a Flush waits for it
