@@ -29,6 +29,15 @@ const (
 	USB Bus = "usb" // a stick on xHCI
 )
 
+// DiskBus is what a disk hangs on.
+type DiskBus string
+
+const (
+	VirtIO DiskBus = "virtio" // vda, vdb, ...
+	SATA   DiskBus = "sata"   // sda, sdb, ..., on the board's AHCI
+	NVMe   DiskBus = "nvme"   // nvme0n1, nvme1n1, ...
+)
+
 // Config describes a machine. Exactly one of Image, Netboot and Kernel is set.
 type Config struct {
 	// Image is a hybrid image, attached on Bus (default CD), read-only unless
@@ -45,6 +54,10 @@ type Config struct {
 	Kernel  string
 	Initrd  string
 	Cmdline string
+
+	// Disks are further disks, from which nothing is started. QEMU's ids for them
+	// are disk0, disk1, ...
+	Disks []Disk
 
 	Firmware Firmware // default BIOS
 	// Vars is the file that keeps UEFI variables from one machine to the next;
@@ -80,6 +93,17 @@ type NIC struct {
 	Net   string // what it is plugged into, as QEMU's -netdev without an id; default "user"
 }
 
+// Disk is a disk that the guest may write to.
+type Disk struct {
+	File   string  // raw; its size is the disk's
+	Bus    DiskBus // default VirtIO
+	Serial string  // as the guest reads it; default "DISK0" for the first, counted up
+	// Log, where not empty, is a file that gets a log of all writes, in the form
+	// of the kernel's dm-log-writes (Documentation/admin-guide/device-mapper/log-writes.rst).
+	// It is emptied at the start.
+	Log string
+}
+
 // Where the Debian packages ovmf and ipxe-qemu put their files.
 const (
 	ovmfDir = "/usr/share/OVMF/"
@@ -113,6 +137,11 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Memory = cmp.Or(c.Memory, 1024)
 	c.CPU = cmp.Or(c.CPU, "Nehalem,+rdrand")
+	for _, d := range c.Disks {
+		if _, ok := diskDevices[cmp.Or(d.Bus, VirtIO)]; !ok {
+			return Config{}, fmt.Errorf("vm: disk %q: bus %q: want %q, %q or %q", d.File, d.Bus, VirtIO, SATA, NVMe)
+		}
+	}
 	if len(c.NICs) == 0 {
 		c.NICs = []NIC{{Model: "virtio-net-pci"}}
 	}
@@ -214,7 +243,7 @@ func (c Config) args() []string {
 	if c.Firmware == SecureBoot {
 		args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on")
 	}
-	return slices.Concat(args, c.sourceArgs(), c.nicArgs(), c.Args)
+	return slices.Concat(args, c.sourceArgs(), c.diskArgs(), c.nicArgs(), c.Args)
 }
 
 // sourceArgs attaches what is started.
@@ -234,6 +263,23 @@ func (c Config) sourceArgs() []string {
 		return []string{"-drive", drive, "-device", "qemu-xhci", "-device", "usb-storage,id=stick,drive=boot,removable=on,bootindex=0"}
 	}
 	return []string{"-drive", drive + ",media=cdrom", "-device", "ide-cd,drive=boot,bootindex=0"}
+}
+
+// diskDevices are QEMU's names for a disk on each bus.
+var diskDevices = map[DiskBus]string{VirtIO: "virtio-blk-pci", SATA: "ide-hd", NVMe: "nvme"}
+
+// diskArgs adds the disks.
+func (c Config) diskArgs() []string {
+	var args []string
+	for i, d := range c.Disks {
+		drive := fmt.Sprintf("if=none,id=drive%d,format=raw,file=%s", i, quote(d.File))
+		if d.Log != "" {
+			drive = fmt.Sprintf("if=none,id=drive%d,driver=blklogwrites,file.driver=raw,file.file.driver=file,file.file.filename=%s,log.driver=file,log.filename=%s", i, quote(d.File), quote(d.Log))
+		}
+		device := fmt.Sprintf("%s,id=disk%d,drive=drive%d,serial=%s", diskDevices[cmp.Or(d.Bus, VirtIO)], i, i, quote(cmp.Or(d.Serial, fmt.Sprintf("DISK%d", i))))
+		args = append(args, "-drive", drive, "-device", device)
+	}
+	return args
 }
 
 // nicArgs adds the network cards. Only a netboot has a boot ROM on its first.

@@ -20,6 +20,7 @@ func TestArgs(t *testing.T) {
 		"secure-boot-usb": {Image: "out/netboot.iso", Bus: USB, Firmware: SecureBoot, NICs: []NIC{{Model: "e1000e"}, {Model: "rtl8139", MAC: "52:54:00:00:00:01", Net: "hubport,hubid=1"}}},
 		"uefi-usb-keeps":  {Image: "out/netboot.iso", Bus: USB, Writable: true, Firmware: UEFI, Vars: "machine.vars"},
 		"netboot":         {Netboot: "out/netboot", Bootfile: "boot.ipxe"},
+		"disks":           {Image: "out/netboot.iso", Disks: []Disk{{File: "a,b.img"}, {File: "b.img", Bus: SATA, Serial: "S,1"}, {File: "c.img", Bus: NVMe, Log: "c.log"}}},
 		"kernel":          {Kernel: "linux", Initrd: "initrd.gz", Cmdline: "console=ttyS0,115200 a,b"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -51,6 +52,7 @@ func TestConfigRefused(t *testing.T) {
 		"0 of image":                   {},
 		"2 of image":                   {Image: "a", Kernel: "b"},
 		`firmware "efi"`:               {Image: "a", Firmware: "efi"},
+		`disk "d": bus "floppy"`:       {Image: "a", Disks: []Disk{{File: "d", Bus: "floppy"}}},
 		`bus "floppy"`:                 {Image: "a", Bus: "floppy"},
 		`on bus "usb" can be writable`: {Image: "a", Writable: true},
 		`no variables to keep`:         {Image: "a", Vars: "b"},
