@@ -38,7 +38,7 @@ const (
 
 // line is what was typed since the last Enter.
 type line struct {
-	labels []string // all of one length
+	labels []string // sorted, all of one length
 
 	typed    string // the beginning of a label
 	spoiled  bool   // something else was typed
@@ -60,7 +60,7 @@ func (l *line) feed(b byte) (e event, item int) {
 		return l.end()
 	}
 	typed := l.typed + strings.ToLower(string(rune(b)))
-	if !slices.ContainsFunc(l.labels, func(label string) bool { return strings.HasPrefix(label, typed) }) {
+	if i, _ := slices.BinarySearch(l.labels, typed); i == len(l.labels) || !strings.HasPrefix(l.labels[i], typed) {
 		l.typed, l.spoiled = "", true
 		return nothing, 0
 	}
@@ -72,13 +72,11 @@ func (l *line) feed(b byte) (e event, item int) {
 func (l *line) end() (e event, item int) {
 	typed, spoiled := l.typed, l.spoiled
 	l.typed, l.spoiled = "", false
-	switch item = slices.Index(l.labels, typed); {
-	case spoiled:
-		return unclear, 0
-	case typed == "":
+	switch i, found := slices.BinarySearch(l.labels, typed); {
+	case found:
+		return choice, i
+	case typed == "" && !spoiled:
 		return enter, 0
-	case item < 0:
-		return unclear, 0
 	}
-	return choice, item
+	return unclear, 0
 }

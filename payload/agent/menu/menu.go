@@ -113,7 +113,7 @@ func choose(ctx context.Context, s screen, heard <-chan console.Heard, m Menu) (
 		select {
 		case h, ok := <-heard:
 			if d.alone = !ok; ok {
-				s.one(h.Console, d.hear(now, h.Console, h.Data)...)
+				s.one(h.Console, d.hear(time.Since(start), h.Console, h.Data)...)
 			}
 		case <-wake.C:
 		case <-ctx.Done():
