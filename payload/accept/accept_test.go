@@ -273,6 +273,15 @@ func TestRevokedObject(t *testing.T) {
 	if _, err := a.Entry("installer"); !errors.Is(err, accept.ErrRevoked) {
 		t.Errorf("installer with a revoked initrd: %v", err)
 	}
+	if _, err := a.Object(object.OfBytes([]byte("initrd")).SHA256.String()); !errors.Is(err, accept.ErrRevoked) {
+		t.Errorf("the initrd itself: %v", err)
+	}
+	if ref, err := a.Object(object.OfBytes([]byte("kernel")).SHA256.String()); err != nil || ref != object.OfBytes([]byte("kernel")) {
+		t.Errorf("the kernel itself: %v, %v", ref, err)
+	}
+	if _, err := a.Object("nothing"); !errors.Is(err, manifest.ErrMalformed) {
+		t.Errorf("an object that is not there: %v", err)
+	}
 	sim.Issue(revoke(s[manifest.File]))
 	refuses(t, medium(sim, 1, state.Floor{}), s.with(sim.Files()), trusted(day0), accept.ErrRevoked)
 }

@@ -48,15 +48,26 @@ func (a *Accepted) Entry(name string) (manifest.Entry, error) {
 	if !ok {
 		return manifest.Entry{}, fmt.Errorf("%w: there is no entry %q", manifest.ErrMalformed, name)
 	}
-	if e.Linux == nil {
-		return e, nil
-	}
-	for _, ref := range append([]object.Ref{e.Linux.Kernel}, e.Linux.Initrd...) {
+	for _, ref := range e.Refs() {
 		if err := refuseRevoked(a.store, ref.SHA256); err != nil {
 			return manifest.Entry{}, err
 		}
 	}
 	return e, nil
+}
+
+// Object returns an object that the manifest names, by the name of one of its
+// files or by SHA-256. One that the trust statement revokes is an error that
+// wraps [ErrRevoked].
+func (a *Accepted) Object(name string) (object.Ref, error) {
+	ref, ok := a.Manifest.Object(name)
+	if !ok {
+		return object.Ref{}, fmt.Errorf("%w: it names no object %q", manifest.ErrMalformed, name)
+	}
+	if err := refuseRevoked(a.store, ref.SHA256); err != nil {
+		return object.Ref{}, err
+	}
+	return ref, nil
 }
 
 // refuseRevoked returns an error if the store revokes the object.

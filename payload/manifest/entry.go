@@ -153,27 +153,40 @@ func (e *Entry) UnmarshalJSON(data []byte) error {
 // decodeKind reads the content of a known kind into to, or names in e.Unknown
 // the first of its fields that is not known in full.
 func decodeKind[T any](e *Entry, kind string, content json.RawMessage, to **T) error {
-	var known T
-	err := decodeStrict(content, &known)
-	if err == nil {
-		*to = &known
+	known, unknown, err := decodeKnown[T](content)
+	if unknown != "" {
+		e.Unknown = kind + "+" + unknown
 		return nil
+	}
+	*to = known
+	return err
+}
+
+// decodeKnown decodes strictly. Where that fails for nothing but a field that
+// is not known in full, be it in depth, it returns the name of the first.
+func decodeKnown[T any](content json.RawMessage) (known *T, unknown string, err error) {
+	known = new(T)
+	if err = decodeStrict(content, known); err == nil {
+		return known, "", nil
 	}
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(content, new(T)) != nil || json.Unmarshal(content, &fields) != nil {
-		return err // it is not for want of knowing
+		return nil, "", err // it is not for want of knowing
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		one, err := json.Marshal(map[string]json.RawMessage{name: fields[name]})
 		if err != nil {
-			return err
+			return nil, "", err
 		}
-		if decodeStrict(one, new(T)) != nil {
-			e.Unknown = kind + "+" + name
-			return CheckName(name)
+		if decodeStrict(one, new(T)) == nil {
+			continue
 		}
+		if err := CheckName(name); err != nil {
+			return nil, "", err
+		}
+		return nil, name, nil
 	}
-	return err
+	return nil, "", err
 }
 
 // decodeStrict is json.Unmarshal that refuses unknown fields. Package strictjson

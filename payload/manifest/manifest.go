@@ -4,7 +4,7 @@
 // therefore not be mixed with parts of another.
 //
 // The machine calls [Decode], which takes only bytes that package trust has
-// verified, then [Manifest.Suits] and [Manifest.Select]. The builder calls
+// verified, then [Manifest.Suits] and [Manifest.For]. The builder calls
 // [Encode], which refuses what Decode would. [CheckCmdline], [CheckTitle] and
 // [CheckName] are the allow-lists for text; recipes use the same, and the checks
 // of what an entry holds. A fleet that
@@ -16,16 +16,13 @@
 package manifest
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/farboot/farboot/payload/netconf"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/strictjson"
 	"github.com/farboot/farboot/payload/trust"
@@ -85,66 +82,11 @@ type Manifest struct {
 	Limits *Limits `json:"limits,omitzero"`
 	// Files are objects that scripts can ask for by name.
 	Files map[string]object.Ref `json:"files,omitzero"`
-}
-
-// Machine says which entries a machine boots, in order, and what else it needs.
-type Machine struct {
-	Match Match    `json:"match"`
-	Boot  []string `json:"boot"`
-	// Menu takes the place of the manifest's.
-	Menu *Menu `json:"menu,omitzero"`
-	// Networks are how this machine is connected, for the time from here on.
-	Networks []netconf.Network `json:"networks,omitzero"`
-	// Env is for its scripts, and goes before what an entry says.
-	Env Env `json:"env,omitzero"`
-}
-
-// Menu is shown before the list of a machine is tried. It offers that list and
-// then further entries; who does not choose gets the first.
-type Menu struct {
-	// Seconds is how long a choice is waited for.
-	Seconds int `json:"seconds"`
-	// Entries are offered after those of the machine's list.
-	Entries []string `json:"entries,omitzero"`
-}
-
-// Limits tighten what the agent allows itself; a larger number than its own
-// changes nothing, and neither does 0. Times are whole seconds.
-type Limits struct {
-	// Network is how long the first lease is waited for.
-	Network int `json:"network,omitzero"`
-	// Manifest is for all requests to one site for statements, manifest and
-	// document.
-	Manifest int `json:"manifest,omitzero"`
-	// Stall is the longest silence within a download.
-	Stall int `json:"stall,omitzero"`
-	// Object is for the download of one object.
-	Object int `json:"object,omitzero"`
-	// Attempts are the requests in a row to one URL that bring nothing new.
-	Attempts int `json:"attempts,omitzero"`
-	// Rounds are those that fail before the medium's own entries are tried.
-	Rounds int `json:"rounds,omitzero"`
-	// Pause is the longest between two rounds.
-	Pause int `json:"pause,omitzero"`
-}
-
-// Match recognises a machine. Every field that is set must fit; a Match with
-// none set is malformed.
-type Match struct {
-	// MAC is one of the machine's, lower case with colons.
-	MAC string `json:"mac,omitzero"`
-	// UUID is the SMBIOS system UUID, lower case.
-	UUID string `json:"uuid,omitzero"`
-	// Serial is the SMBIOS system serial number.
-	Serial string `json:"serial,omitzero"`
-}
-
-// Identity is what a machine knows about itself. Case does not matter in MACs
-// and UUID.
-type Identity struct {
-	MACs   []string
-	UUID   string
-	Serial string
+	// Optional names keys beside this one that a reader may pass over if it does
+	// not know them; any other that it does not know makes the manifest
+	// unreadable for it. A program that writes such a key lists it here if
+	// nothing is lost without it, and never where it holds something back.
+	Optional []string `json:"optional,omitzero"`
 }
 
 // Decode reads a manifest that was signed as one.
@@ -158,13 +100,45 @@ func Decode(v trust.Verified) (*Manifest, error) {
 // decode is Decode without the signature.
 func decode(data []byte) (*Manifest, error) {
 	var m Manifest
-	if err := strictjson.Decode(data, MaxSize, &m); err != nil {
+	err := strictjson.Decode(data, MaxSize, &m)
+	if err != nil {
+		if rest := withoutOptional(data); rest != nil {
+			m = Manifest{}
+			err = strictjson.Decode(rest, MaxSize, &m)
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
 	return &m, nil
+}
+
+// withoutOptional returns the manifest without the keys that it calls optional
+// and this program does not know, or nil if there are none.
+func withoutOptional(data []byte) []byte {
+	var fields map[string]json.RawMessage
+	var optional []string
+	if strictjson.Decode(data, MaxSize, &fields) != nil || json.Unmarshal(fields["optional"], &optional) != nil {
+		return nil
+	}
+	all := len(fields)
+	for _, name := range optional {
+		one, err := json.Marshal(map[string]any{name: nil})
+		if err == nil && decodeStrict(one, new(Manifest)) != nil {
+			delete(fields, name)
+		}
+	}
+	if len(fields) == all {
+		return nil
+	}
+	rest, err := json.Marshal(fields)
+	if err != nil {
+		return nil
+	}
+	return rest
 }
 
 // Encode returns the bytes of a manifest, to be signed and published as they
@@ -175,6 +149,9 @@ func Encode(m *Manifest) ([]byte, error) {
 	out.Format = Format
 	out.Issued = m.Issued.UTC().Truncate(time.Second)
 	out.Expires = m.Expires.UTC().Truncate(time.Second)
+	if err := out.Validate(); err != nil { // what JSON would change is seen only here
+		return nil, err
+	}
 	data, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
@@ -198,26 +175,6 @@ func (m *Manifest) Suits(product, arch, channel string) error {
 	}
 	return nil
 }
-
-// For returns what the manifest says to the machine id: the record of the first
-// that matches, otherwise one with the default. The manifest's menu is filled in
-// where the record has none. Its Boot may be empty.
-func (m *Manifest) For(id Identity) Machine {
-	found := Machine{Boot: m.Default}
-	for _, machine := range m.Machines {
-		if machine.Match.fits(id) {
-			found = machine
-			break
-		}
-	}
-	found.Boot = slices.Clone(found.Boot)
-	found.Menu = cmp.Or(found.Menu, m.Menu)
-	return found
-}
-
-// Select returns the names of the entries that the machine id boots, in order,
-// see [Manifest.For]. There may be none.
-func (m *Manifest) Select(id Identity) []string { return m.For(id).Boot }
 
 // Refs lists every object that the manifest names, each once, in the order of
 // the names.
@@ -253,16 +210,4 @@ func (m *Manifest) Object(name string) (object.Ref, bool) {
 		return object.Ref{}, false
 	}
 	return all[i], true
-}
-
-// fits tells whether every field that is set fits id. A Match without any
-// fits nothing.
-func (m Match) fits(id Identity) bool {
-	if m == (Match{}) {
-		return false
-	}
-	hasMAC := slices.ContainsFunc(id.MACs, func(mac string) bool { return strings.EqualFold(mac, m.MAC) })
-	return (m.MAC == "" || hasMAC) &&
-		(m.UUID == "" || strings.EqualFold(m.UUID, id.UUID)) &&
-		(m.Serial == "" || m.Serial == id.Serial)
 }

@@ -23,6 +23,8 @@ const (
 	// maxDisk is for a disk's serial number or wwid, as sysfs shows them: ATA's
 	// "t10." names have 68 characters, NVMe's "nvme." ones up to 140.
 	maxDisk = 160
+	// maxPath is for a path inside an image: longer ones nobody types.
+	maxPath = 1024
 )
 
 // CheckCmdline tells what is wrong with a kernel command line: anything but

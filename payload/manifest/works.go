@@ -47,7 +47,7 @@ type Rescue struct {
 	Keys []string `json:"keys"`
 	// Toolbox is the root file system to work in; nil is the medium's own.
 	Toolbox *object.Ref `json:"toolbox,omitzero"`
-	// HostKey is [HostKeyBoot]; empty is that, too.
+	// HostKey is [HostKeyBoot] or [HostKeyMachine]; empty is HostKeyBoot.
 	HostKey string `json:"host_key,omitzero"`
 	// Port is the TCP port; 0 is 22.
 	Port int `json:"port,omitzero"`
@@ -58,8 +58,13 @@ type Rescue struct {
 	Then string `json:"then,omitzero"`
 }
 
-// HostKeyBoot is a host key made fresh with each boot.
-const HostKeyBoot = "boot"
+// Which host key a rescue shows.
+const (
+	// HostKeyBoot is one that is made fresh with each boot.
+	HostKeyBoot = "boot"
+	// HostKeyMachine is one that the machine keeps.
+	HostKeyMachine = "machine"
+)
 
 // ListenPort is the TCP port.
 func (x *Rescue) ListenPort() int { return cmp.Or(x.Port, 22) }
@@ -85,6 +90,9 @@ type Flash struct {
 	// a disk is left alone, and the machine's next entry comes.
 	Again bool `json:"again,omitzero"`
 }
+
+// Formats are the values of [Flash.Format].
+func Formats() []string { return []string{"", "xz", "zst", "gz"} }
 
 // Disk recognises the one disk that is meant. Every field that is set must fit;
 // where several disks fit, Pick decides.
@@ -149,7 +157,3 @@ func optional(ref *object.Ref) []object.Ref {
 	}
 	return []object.Ref{*ref}
 }
-
-func (x *Script) validate(b Bounds) error { return checkRef(x.Program, b.Initrd) }
-func (x *Rescue) validate(Bounds) error   { return nil }
-func (x *Flash) validate(b Bounds) error  { return checkRef(x.Image, b.Initrd) }

@@ -41,8 +41,8 @@ const (
 	ReportSite = "site"
 	// Format is the only layout version that this package reads and writes.
 	Format = 1
-	// MaxSize bounds the file, in bytes. A real one has about 500, one with all
-	// that is allowed below about 50,000.
+	// MaxSize bounds the file, in bytes. A real one has about 500; a fallback of
+	// eight full command lines and a rescue with fifty keys fit.
 	MaxSize = 64 << 10
 	// MaxReport bounds the places that a report goes to: each may cost its
 	// deadline at the end of a boot.
@@ -155,20 +155,43 @@ func (s Settings) check() error {
 			return fmt.Errorf("fallback %d: %w", i+1, err)
 		}
 	}
+	if err := s.checkToolbox(); err != nil {
+		return err
+	}
 	if err := CheckProxy(s.Proxy); err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
 	if err := CheckSyslog(s.Syslog); err != nil {
 		return fmt.Errorf("syslog: %w", err)
 	}
-	return cmp.Or(s.Floor.Check(), netconf.Check(s.Networks))
+	return cmp.Or(s.Floor.Check(), manifest.CheckLimits(s.Limits), netconf.Check(s.Networks))
 }
 
 // checkFallback tells what is wrong with an entry on the medium. Agent and entry
 // were made together, so that none is of a kind that the agent does not know.
 func checkFallback(e manifest.Entry) error {
-	if e.Unknown != "" {
+	switch {
+	case e.Unknown != "":
 		return fmt.Errorf("of the unknown kind %q", e.Unknown)
+	case e.Flash != nil:
+		return errors.New("an image does not lie in the memory of every machine")
 	}
 	return e.Validate()
+}
+
+// checkToolbox checks the toolbox, and that there is one where the medium's own
+// entries need it.
+func (s Settings) checkToolbox() error {
+	if s.Toolbox == nil {
+		for i, e := range s.Fallback {
+			if e.Script != nil && e.Script.Toolbox == nil || e.Rescue != nil && e.Rescue.Toolbox == nil {
+				return fmt.Errorf("fallback %d: a %s needs a toolbox, and there is none", i+1, e.Kind())
+			}
+		}
+		return nil
+	}
+	if s.Toolbox.Place != PlaceMemory && s.Toolbox.Place != PlaceMedium {
+		return fmt.Errorf("toolbox in %q, want %q or %q", s.Toolbox.Place, PlaceMemory, PlaceMedium)
+	}
+	return manifest.CheckToolbox(s.Toolbox.Ref)
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/farboot/farboot/payload/state"
 )
 
+// key is one of ssh-keygen's.
+const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFEw6VSDgdXPuB1YnhE5SJt9XtQHBH0G3YQFTM+iF1UX"
+
 // full returns settings that have everything.
 func full() settings.Settings {
 	kernel, initrd := object.OfBytes([]byte("kernel")), object.OfBytes([]byte("initrd"))
@@ -37,7 +40,10 @@ func full() settings.Settings {
 		Fallback: []manifest.Entry{
 			{Title: "Rescue", Linux: &manifest.Linux{Kernel: kernel, Initrd: []object.Ref{initrd}, Cmdline: "quiet", Watchdog: 60}},
 			{Title: "Installed system", Local: &manifest.Local{}},
+			{Title: "Repair", Script: &manifest.Script{Program: object.OfBytes([]byte("#!/bin/sh\n")), Then: manifest.ThenLocal}},
 		},
+		Toolbox: &settings.Toolbox{Ref: object.OfBytes([]byte("hsqs")), Place: settings.PlaceMedium},
+		Limits:  &manifest.Limits{Network: 20, Rounds: 1},
 	}
 }
 
@@ -73,6 +79,13 @@ func TestRefusals(t *testing.T) {
 		`{"format": 1, "site": ["http://a/"], "fallback": [{"title": "x", "hologram": {}}]}`:            `fallback 1: of the unknown kind "hologram"`,
 		`{"format": 1, "site": ["http://a/"], "fallback": [{"title": "x", "local": {"partition": 1}}]}`: `"local+partition"`,
 		`{"format": 1, "site": ["http://a/"], "fallback": [{"title": "x", "linux": {"cmdline": ""}}]}`:  "fallback 1: malformed manifest: kernel: 0 bytes",
+
+		`{"format": 1, "site": ["http://a/"], "toolbox": {"size": 4, "place": "memory"}}`:                                     "toolbox: sha256 is missing",
+		`{"format": 1, "site": ["http://a/"], "toolbox": {"size": 4, "sha256": "` + strings.Repeat("1", 64) + `"}}`:           `toolbox in ""`,
+		`{"format": 1, "site": ["http://a/"], "toolbox": {"size": 4, "place": "memory", "packages": ["x"]}}`:                  "unknown field",
+		`{"format": 1, "site": ["http://a/"], "limits": {"network": -1}}`:                                                     "limits: network -1",
+		`{"format": 1, "site": ["http://a/"], "fallback": [{"title": "x", "rescue": {"keys": ["` + key + `"]}}]}`:             "fallback 1: a rescue needs a toolbox",
+		`{"format": 1, "site": ["http://a/"], "fallback": [{"title": "x", "flash": {"image": {}, "index": {}, "disk": {}}}]}`: "fallback 1: an image does not lie",
 	} {
 		if _, err := settings.Decode([]byte(text)); err == nil || !strings.Contains(err.Error(), phrase) {
 			t.Errorf("Decode(%s) = %v; want %q", text, err, phrase)
@@ -86,7 +99,7 @@ func TestNothingOldChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, field := range []string{"lineage", "floor", "require_time", "trust_rtc", "networks", "proxy", "report", "syslog", "fallback"} {
+	for _, field := range []string{"lineage", "floor", "require_time", "trust_rtc", "networks", "proxy", "report", "syslog", "fallback", "toolbox", "limits"} {
 		if strings.Contains(string(data), field) {
 			t.Errorf("%q stands in\n%s", field, data)
 		}
@@ -102,6 +115,9 @@ func TestEncodeRefusesWhatDecodeWould(t *testing.T) {
 		"syslog":   func(s *settings.Settings) { s.Syslog = "udp://log" },
 		"report":   func(s *settings.Settings) { s.Report[0] = "ftp://h/" },
 		"fallback": func(s *settings.Settings) { s.Fallback[0].Title = "a\x1b[2J" },
+		"place":    func(s *settings.Settings) { s.Toolbox.Place = "site" },
+		"toolbox":  func(s *settings.Settings) { s.Toolbox = nil },
+		"limits":   func(s *settings.Settings) { s.Limits.Pause = 1 << 30 },
 		"too many": func(s *settings.Settings) { s.Fallback = slices.Repeat(s.Fallback, 5) },
 	} {
 		s := full()
