@@ -4,7 +4,7 @@
 // the recipe names, or else the machine's own. [Client.Open] reads and
 // verifies them and answers with an [Index], whose [Index.Lookup] gives a
 // package's newest version with the size and SHA-256 that the archive's key
-// vouches for.
+// vouches for, and whose [Index.Closure] gives packages with all that they need.
 //
 // # Trust
 //
@@ -24,8 +24,8 @@
 // Acquire::Check-Valid-Until, Trusted, Allow-Weak. Nor are pins, credentials
 // and proxies of apt.conf. Only InRelease is read, not Release with
 // Release.gpg; only http and https, and mirror+file: lists of them; only the
-// dists/ layout; only packages for amd64 and for all. Dependencies are parsed,
-// not resolved.
+// dists/ layout; only packages for amd64 and for all. Dependencies are resolved
+// for an empty root, without a way back: see [Index.Closure].
 package apt
 
 import "errors"

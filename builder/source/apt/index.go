@@ -22,7 +22,12 @@ type Package struct {
 	Repo     string // RepoArchive or RepoSecurity
 	object.Ref
 	PreDepends, Depends []AnyOf
+	Conflicts, Breaks   []Relation
 	Provides            []Relation
+	// Essential and Priority ("required", "optional", ...) decide between
+	// packages that provide the same.
+	Essential bool
+	Priority  string
 }
 
 // Index knows the newest version of every package. It does not change, and may
@@ -64,13 +69,22 @@ func (x *Index) Lookup(name string) (Package, error) {
 	if !ok {
 		return Package{}, fmt.Errorf("%w %q in %s%s", ErrNotFound, name, x.config.describe(), x.hint(name))
 	}
-	p := Package{Name: name, Version: e.version, Arch: e.arch, Filename: e.filename, Repo: e.repo, Ref: e.ref}
+	p := Package{
+		Name: name, Version: e.version, Arch: e.arch, Filename: e.filename, Repo: e.repo, Ref: e.ref,
+		Essential: e.essential, Priority: e.priority,
+	}
 	var err error
 	if p.PreDepends, err = parseDepends(e.preDepends); err != nil {
 		return Package{}, fmt.Errorf("package %q: Pre-Depends: %w", name, err)
 	}
 	if p.Depends, err = parseDepends(e.depends); err != nil {
 		return Package{}, fmt.Errorf("package %q: Depends: %w", name, err)
+	}
+	if p.Conflicts, err = parseRelations(e.conflicts); err != nil {
+		return Package{}, fmt.Errorf("package %q: Conflicts: %w", name, err)
+	}
+	if p.Breaks, err = parseRelations(e.breaks); err != nil {
+		return Package{}, fmt.Errorf("package %q: Breaks: %w", name, err)
 	}
 	if p.Provides, err = parseProvides(e.provides); err != nil {
 		return Package{}, fmt.Errorf("package %q: Provides: %w", name, err)

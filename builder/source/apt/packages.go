@@ -23,6 +23,8 @@ type entry struct {
 	version, arch, filename       string
 	ref                           object.Ref
 	preDepends, depends, provides string
+	conflicts, breaks, priority   string
+	essential                     bool
 	repo                          string
 }
 
@@ -173,6 +175,10 @@ func parseEntry(name string, p *deb822.Paragraph) (entry, error) {
 		preDepends: p.Get("Pre-Depends"),
 		depends:    p.Get("Depends"),
 		provides:   p.Get("Provides"),
+		conflicts:  p.Get("Conflicts"),
+		breaks:     p.Get("Breaks"),
+		priority:   p.Get("Priority"),
+		essential:  p.Get("Essential") == "yes",
 	}
 	if !packageForm.MatchString(name) {
 		return entry{}, errors.New("not a package's name")

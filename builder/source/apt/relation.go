@@ -21,6 +21,41 @@ type Relation struct {
 	Version string
 }
 
+// String writes the relation as control files have it.
+func (r Relation) String() string {
+	if r.Op == "" {
+		return r.Name
+	}
+	return fmt.Sprintf("%s (%s %s)", r.Name, r.Op, r.Version)
+}
+
+// allows tells whether a version will do.
+func (r Relation) allows(v string) bool {
+	c := version.Compare(v, r.Version)
+	switch r.Op {
+	case "<<":
+		return c < 0
+	case "<=":
+		return c <= 0
+	case "=":
+		return c == 0
+	case ">=":
+		return c >= 0
+	case ">>":
+		return c > 0
+	}
+	return true
+}
+
+// String writes the alternatives as control files have them.
+func (a AnyOf) String() string {
+	var words []string
+	for _, r := range a {
+		words = append(words, r.String())
+	}
+	return strings.Join(words, " | ")
+}
+
 // packageName is what dpkg takes for one (lib/dpkg/parsehelp.c, pkg_name_is_illegal).
 const packageName = `[A-Za-z0-9][A-Za-z0-9+._-]*`
 
@@ -45,14 +80,26 @@ func parseDepends(field string) ([]AnyOf, error) {
 
 // parseProvides reads a Provides field.
 func parseProvides(field string) ([]Relation, error) {
+	list, err := parseRelations(field)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range list {
+		if r.Op != "" && r.Op != "=" {
+			return nil, fmt.Errorf("%w: provides %q: only = may stand there", ErrMalformed, r)
+		}
+	}
+	return list, nil
+}
+
+// parseRelations reads a field without alternatives: Provides, Conflicts or
+// Breaks.
+func parseRelations(field string) ([]Relation, error) {
 	var list []Relation
 	for _, part := range splitList(field) {
 		r, err := parseRelation(part)
 		if err != nil {
 			return nil, err
-		}
-		if r.Op != "" && r.Op != "=" {
-			return nil, fmt.Errorf("%w: provides %q: only = may stand there", ErrMalformed, part)
 		}
 		list = append(list, r)
 	}
