@@ -15,6 +15,7 @@ import (
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/agent/persist"
 	"github.com/farboot/farboot/payload/agent/watchdog"
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/netconf"
 	"github.com/farboot/farboot/payload/report"
@@ -33,7 +34,13 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 	}
 	loader := drivers(ctx, c, sysfs)
 	need := func(name string) error { loader.Need(name); return nil }
-	var memory *persist.Places // from Ready on
+	var memory *persist.Places // from Ready on, or from a crash before it
+	places := func() *persist.Places {
+		if memory == nil {
+			memory = remembers(c, medium)
+		}
+		return memory
+	}
 	dog := &keeper{sysfs: sysfs}
 	return boot.Rooms{
 		Log:   c.Printf,
@@ -44,7 +51,7 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 			if err := persist.Mount(modulesDir()); err != nil {
 				c.Printf("%v", err)
 			}
-			memory = remembers(c, medium)
+			places()
 			return hardware.WaitEntropy(ctx, c.Printf)
 		},
 		Drop:      loader.Drop,
@@ -52,10 +59,10 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		Identity:  func() manifest.Identity { return hardware.Identity(sysfs) },
 		Now:       time.Now,
 		SetClock:  hardware.SetClock,
-		Recall:    func() state.State { return memory.Load() },
-		Remember:  func(s state.State) error { return memory.Save(s) },
-		Places:    func() []string { return memory.Names() },
-		Holder:    func() string { return memory.Holder() },
+		Recall:    func() state.State { return places().Load() },
+		Remember:  func(s state.State) error { return places().Save(s) },
+		Places:    func() []string { return places().Names() },
+		Holder:    func() string { return places().Holder() },
 		Network: func(ctx context.Context, limits network.Limits) boot.Network {
 			return network.Open(ctx, sysfs, limits, c.Printf, medium.Networks...)
 		},
@@ -97,14 +104,11 @@ func modulesDir() string { return path.Join("/lib/modules", hardware.Release()) 
 // drivers starts the loader in the background.
 func drivers(ctx context.Context, c *console.Console, sysfs fs.FS) *hardware.Loader {
 	loader := hardware.NewLoader(sysfs, modulesDir(), c.Printf)
-	go func() {
-		defer func() {
-			if err := crash(c, "loading drivers", recover()); err != nil {
-				c.Printf("hardware: [%s] no more drivers are loaded: %v", boot.Reason(err), err)
-			}
-		}()
-		loader.Run(ctx)
-	}()
+	guard.Go("loading drivers", func() error { loader.Run(ctx); return nil }, func(err error) {
+		if guard.Tell(err, c.Printf); err != nil {
+			c.Printf("hardware: [%s] no more drivers are loaded: %v", boot.Reason(err), err)
+		}
+	})
 	return loader
 }
 

@@ -1,32 +1,26 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/farboot/farboot/payload/agent/boot"
 	"github.com/farboot/farboot/payload/agent/console"
 	"github.com/farboot/farboot/payload/agent/hardware"
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/report"
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// panicReboot is how long the kernel shows its panic, should PID 1 die.
-	panicReboot = 30 * time.Second
-	// failReboot is how long the agent shows why it gave up before it reboots:
-	// long enough to read, or to photograph, a stack.
-	failReboot = time.Minute
-)
+// panicReboot is how long the kernel shows its panic, should PID 1 die.
+const panicReboot = 30 * time.Second
 
 // run is the agent. As PID 1 it never returns: a hand-over ends it, or a reboot.
 func run(ctx context.Context, _ []string, _ io.Reader, _, stderr io.Writer) error {
@@ -42,21 +36,21 @@ func run(ctx context.Context, _ []string, _ io.Reader, _, stderr io.Writer) erro
 	if err := hardware.RebootOnPanic(panicReboot); err != nil {
 		c.Printf("hardware: %v", err)
 	}
-	if err := start(ctx, c); err != nil {
+	err := guard.Call("starting", func() error { return start(ctx, c) })
+	if guard.Tell(err, c.Printf); err != nil {
 		c.Printf("[%s] %v", boot.Reason(err), err)
 	}
-	c.Printf("rebooting in %.0f s", failReboot.Seconds())
-	time.Sleep(failReboot)
+	pause := boot.Pause(err)
+	c.Printf("rebooting in %.0f s", pause.Seconds())
+	time.Sleep(pause)
 	unix.Sync()
 	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 }
 
-// start boots the machine. A panic becomes an error, after its stack was shown.
-func start(ctx context.Context, c *console.Console) (err error) {
-	var medium boot.Medium
-	defer func() { err = cmp.Or(crash(c, "medium "+medium.Build, recover()), err) }()
+// start boots the machine.
+func start(ctx context.Context, c *console.Console) error {
 	c.Printf("farboot: %s, kernel %s", hardware.Model(os.DirFS("/sys")), hardware.Release())
-	medium, err = boot.ReadMedium(os.DirFS("/"))
+	medium, err := boot.ReadMedium(os.DirFS("/"))
 	if err != nil {
 		return fmt.Errorf("this medium cannot be used: %w", err)
 	}
@@ -86,13 +80,4 @@ func syslog(ctx context.Context, c *console.Console, medium boot.Medium) error {
 			return time.Time{}
 		},
 	})
-}
-
-// crash shows a recovered panic with its stack, where there is one.
-func crash(c *console.Console, where string, recovered any) error {
-	if recovered == nil {
-		return nil
-	}
-	c.Block(string(debug.Stack()))
-	return fmt.Errorf("%w (%s): %v", boot.ErrCrashed, where, recovered)
 }

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/farboot/farboot/payload/guard"
 )
 
 // UnsureClock judges certificates by a clock that nobody vouches for, as that of
@@ -83,7 +85,9 @@ func (c *config) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 			return c.verify(certs, host, latest(time.Now(), c.floor, certs[0].NotBefore))
 		},
 	})
-	if err := secure.HandshakeContext(ctx); err != nil {
+	// net/http dials in a goroutine of its own, where nobody else would catch what
+	// a certificate makes crash.
+	if err := guard.Call("TLS with "+host, func() error { return secure.HandshakeContext(ctx) }); err != nil {
 		conn.Close()
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/object"
 )
 
@@ -175,16 +176,18 @@ func (m *Mirrors) Probe(ctx context.Context, name string) {
 	answered, done := make(chan struct{}, len(all)), make(chan struct{})
 	var group sync.WaitGroup
 	for _, mir := range all {
-		group.Go(func() {
+		group.Add(1)
+		guard.Go("probing "+display(mir.site), func() error {
 			if m.probe(ctx, mir, name) {
 				answered <- struct{}{}
 			}
+			return nil
+		}, func(err error) {
+			m.crashed(err)
+			group.Done()
 		})
 	}
-	go func() {
-		group.Wait()
-		close(done)
-	}()
+	guard.Go("probing", func() error { group.Wait(); return nil }, func(error) { close(done) })
 	select {
 	case <-answered:
 	case <-done:
@@ -218,6 +221,13 @@ func (m *Mirrors) probe(ctx context.Context, mir *mirror, name string) bool {
 	mir.firstByte = took
 	m.log("mirror %s answers in %s", display(mir.site), took.Round(time.Millisecond))
 	return true
+}
+
+// crashed tells where a crash came from, if err is one.
+func (m *Mirrors) crashed(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	guard.Tell(err, m.log)
 }
 
 // Document fetches a small file from one site, as [Client.Document] does, and
@@ -303,11 +313,15 @@ func (m *Mirrors) Objects(ctx context.Context, wants ...Want) error {
 		if ctx.Err() != nil {
 			break
 		}
-		group.Go(func() {
-			defer func() { <-slots }()
-			if err := m.Object(ctx, want.Ref, want.To, want.Progress); err != nil {
+		group.Add(1)
+		guard.Go("fetching object "+want.Ref.SHA256.String(), func() error {
+			return m.Object(ctx, want.Ref, want.To, want.Progress)
+		}, func(err error) {
+			if err != nil {
 				cancel(err)
 			}
+			<-slots
+			group.Done()
 		})
 	}
 	group.Wait()

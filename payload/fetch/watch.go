@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/farboot/farboot/payload/guard"
 )
 
 // watch follows one request to one of several mirrors, and ends it where another
@@ -22,7 +24,10 @@ type watch struct {
 }
 
 // start begins to wait for the server.
-func (w *watch) start() { w.timer = time.AfterFunc(w.job.client.limits.Trial, w.silent) }
+func (w *watch) start() {
+	silent := func() error { w.silent(); return nil }
+	w.timer = guard.AfterFunc(w.job.client.limits.Trial, "watching a mirror", silent, w.job.crashed)
+}
 
 // stop ends the wait.
 func (w *watch) stop() { w.timer.Stop() }

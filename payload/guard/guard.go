@@ -42,13 +42,17 @@ func (c *Crash) Unwrap() []error {
 	return []error{ErrCrashed}
 }
 
-// Trace returns where the panic came from, line by line.
-func (c *Crash) Trace() []string {
-	var lines []string
-	for line := range strings.Lines(string(c.stack)) {
-		lines = append(lines, strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    "))
+// Tell prints a crash and where it came from, line by line. It prints nothing
+// where err is none.
+func Tell(err error, log func(format string, args ...any)) {
+	crash, ok := errors.AsType[*Crash](err)
+	if !ok {
+		return
 	}
-	return lines
+	log("%v", crash)
+	for line := range strings.Lines(string(crash.stack)) {
+		log("%s", strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    "))
+	}
 }
 
 // errEnded is the value of a function that neither returned nor panicked.

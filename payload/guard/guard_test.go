@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,14 +26,15 @@ func TestCall(t *testing.T) {
 	if !errors.Is(err, ErrCrashed) || err.Error() != "the agent crashed (reading): index out of range" {
 		t.Errorf("a panic: %v", err)
 	}
-	crash, ok := errors.AsType[*Crash](fmt.Errorf("wrapped: %w", err))
-	if !ok || !strings.Contains(strings.Join(crash.Trace(), "|"), "guard.explode") {
-		t.Errorf("trace %q", crash.Trace())
+	var lines []string
+	log := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	Tell(io.EOF, log)
+	if Tell(nil, log); len(lines) > 0 {
+		t.Errorf("told %q of no crash", lines)
 	}
-	for _, line := range crash.Trace() {
-		if strings.ContainsAny(line, "\n\t") {
-			t.Errorf("line %q", line)
-		}
+	Tell(fmt.Errorf("wrapped: %w", err), log)
+	if all := strings.Join(lines, "|"); lines[0] != err.Error() || !strings.Contains(all, "guard.explode") || strings.ContainsAny(all, "\n\t") {
+		t.Errorf("told %q", lines)
 	}
 	if err := Call("a", func() error { return explode(io.ErrUnexpectedEOF) }); !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, ErrCrashed) {
 		t.Errorf("a panic with an error: %v", err)
@@ -53,9 +55,9 @@ func TestGo(t *testing.T) {
 		"nothing": func() error { return ErrCrashed },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			heard := 0
+			var heard atomic.Int32
 			done := func(err error) {
-				if heard++; !errors.Is(err, ErrCrashed) {
+				if heard.Add(1); !errors.Is(err, ErrCrashed) {
 					t.Errorf("%s: done(%v)", name, err)
 				}
 			}
@@ -64,13 +66,13 @@ func TestGo(t *testing.T) {
 			AfterFunc(time.Hour, "a", f, done)
 			AfterFunc(time.Hour, "a", f, done).Stop()
 			synctest.Wait()
-			if heard != 1 {
-				t.Errorf("%s: done was called %d times, want once so far", name, heard)
+			if n := heard.Load(); n != 1 {
+				t.Errorf("%s: done was called %d times, want once so far", name, n)
 			}
 			time.Sleep(time.Hour)
 			synctest.Wait()
-			if heard != 2 {
-				t.Errorf("%s: done was called %d times, want once each", name, heard)
+			if n := heard.Load(); n != 2 {
+				t.Errorf("%s: done was called %d times, want once each", name, n)
 			}
 		})
 	}

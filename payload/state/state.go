@@ -62,6 +62,8 @@ type State struct {
 	// Tries are entries of the manifest that Floor names, those that came back
 	// too soon: at most 16.
 	Tries map[string]Try `json:"tries,omitzero"`
+	// Crashes counts the boots in a row that ended in a crash of the agent.
+	Crashes uint8 `json:"crashes,omitzero"`
 }
 
 // Try is what became of an entry that is watched.
@@ -82,10 +84,10 @@ func (s State) Of(product, channel string, lineage object.ID) bool {
 
 // Raise returns s raised to t, of the same product's channel: the higher
 // floor with its tries, and of equal manifests for each entry the try with more
-// failures or, of as many, the later one.
+// failures or, of as many, the later one; the larger number of crashes.
 func (s State) Raise(t State) State {
 	mine, its := s.Floor.manifest(), t.Floor.manifest()
-	s.Floor = s.Floor.Raise(t.Floor)
+	s.Floor, s.Crashes = s.Floor.Raise(t.Floor), max(s.Crashes, t.Crashes)
 	switch {
 	case mine != its && s.Floor.manifest() == its:
 		s.Tries = maps.Clone(t.Tries)
@@ -103,7 +105,7 @@ func (s State) Raise(t State) State {
 
 // Equal tells whether both say the same.
 func (s State) Equal(t State) bool {
-	return s.Of(t.Product, t.Channel, t.Lineage) && s.Floor.Equal(t.Floor) && maps.Equal(s.Tries, t.Tries)
+	return s.Of(t.Product, t.Channel, t.Lineage) && s.Floor.Equal(t.Floor) && maps.Equal(s.Tries, t.Tries) && s.Crashes == t.Crashes
 }
 
 // check tells what no State can be.

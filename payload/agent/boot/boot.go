@@ -20,6 +20,7 @@ package boot
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io/fs"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ import (
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/clock"
 	"github.com/farboot/farboot/payload/fetch"
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/netconf"
 	"github.com/farboot/farboot/payload/report"
@@ -111,11 +113,21 @@ type boot struct {
 }
 
 // Run boots the machine by what the medium says. It returns when the next kernel
-// has been started, which on a real machine nobody sees, or when ctx ends.
+// has been started, which on a real machine nobody sees, when ctx ends, or when
+// nothing is left but to reboot, after the [Pause] that the error asks for.
 func Run(ctx context.Context, rooms Rooms, medium Medium, limits Limits) error {
 	b := newBoot(rooms, medium, limits)
+	err := guard.Call("medium "+medium.Build, func() error { return b.run(ctx) })
+	if _, ok := errors.AsType[*guard.Crash](err); ok {
+		return b.countCrash(err)
+	}
+	return err
+}
+
+// run is Run, but for panics.
+func (b *boot) run(ctx context.Context) error {
 	end := b.Story.Stage("hardware")
-	err := b.Ready(ctx, limits.Drivers)
+	err := b.Ready(ctx, b.limits.Drivers)
 	end()
 	if err != nil {
 		return err
@@ -123,10 +135,10 @@ func Run(ctx context.Context, rooms Rooms, medium Medium, limits Limits) error {
 	b.startClock()
 	b.tellTrust()
 	for rounds := 1; ; rounds++ {
-		if b.round(ctx) || rounds >= limits.Fallback && b.fallback(ctx) {
+		if b.round(ctx) || rounds >= b.limits.Fallback && b.fallback(ctx) {
 			return nil
 		}
-		wait := limits.pause(rounds)
+		wait := b.limits.pause(rounds)
 		b.Log("waiting %.1f s, then starting over (round %d)", wait.Seconds(), rounds+1)
 		pause(ctx, wait)
 		if ctx.Err() != nil {
@@ -177,8 +189,9 @@ func (b *boot) round(ctx context.Context) bool {
 	}
 }
 
-// fail prints why a stage ended, in one line.
+// fail prints why a stage ended, in one line; the trace of a crash comes before it.
 func (b *boot) fail(stage string, err error) {
+	guard.Tell(err, b.Log)
 	b.Log("%s: [%s] %v", stage, Reason(err), err)
 	b.Story.Fail(stage, Reason(err), err.Error())
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/fetch/evil"
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/settings"
@@ -328,7 +329,7 @@ func TestReason(t *testing.T) {
 		"kexec-refused": fmt.Errorf("%w: %w", errQuiet, handover.ErrRefused),
 		"unreachable":   fmt.Errorf("site: %w", context.DeadlineExceeded),
 		"dns":           fmt.Errorf("%w: %w", fetch.ErrUnreachable, &net.DNSError{Err: "no such host"}),
-		"crashed":       fmt.Errorf("%w: nil map", ErrCrashed),
+		"crashed":       fmt.Errorf("%w: nil map", guard.ErrCrashed),
 		"chain":         fmt.Errorf("a: %w", trust.ErrChain),
 		"rollback":      fmt.Errorf("%w: %w", accept.ErrRollback, fs.ErrNotExist),
 		"equivocation":  accept.ErrEquivocation,

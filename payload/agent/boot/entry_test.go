@@ -15,6 +15,7 @@ import (
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/agent/watchdog"
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/report"
@@ -313,15 +314,12 @@ func TestReportOfCrash(t *testing.T) {
 	l.publish(t, 12)
 	l.settings.Report = []string{settings.ReportSite}
 	l.load = func() error { panic("nil map") }
-	defer func() {
-		if r := recover(); r != "nil map" {
-			t.Errorf("recovered %v", r)
-		}
-		if len(l.reports) != 1 || l.reports[0].Outcome != report.Rebooting || l.reports[0].Code != "crashed" {
-			t.Errorf("reported %+v", l.reports)
-		}
-	}()
-	t.Errorf("run: %v", l.run(t))
+	if err := l.run(t); !errors.Is(err, guard.ErrCrashed) {
+		t.Errorf("run: %v", err)
+	}
+	if len(l.reports) != 1 || l.reports[0].Outcome != report.Rebooting || l.reports[0].Code != "crashed" {
+		t.Errorf("reported %+v", l.reports)
+	}
 }
 
 // A kernel on a disk is taken as it is, unless it is revoked or too large.

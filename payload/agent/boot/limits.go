@@ -67,6 +67,11 @@ type Limits struct {
 	// lost power together does not come back in the same moment. It stays below
 	// BackoffMax.
 	Backoff, BackoffMax time.Duration
+	// Crash is how long the agent shows why it gave up before it reboots: long
+	// enough to read, or to photograph, a trace. It doubles with each boot in a
+	// row that crashed, with the same random part, as long as it stays below
+	// CrashMax. A machine without a memory counts no further than one.
+	Crash, CrashMax time.Duration
 }
 
 // DefaultLimits returns the limits that the agent uses.
@@ -88,14 +93,19 @@ func DefaultLimits() Limits {
 		Flush:       5 * time.Second,
 		Backoff:     2 * time.Second,
 		BackoffMax:  time.Minute,
+		Crash:       time.Minute,
+		CrashMax:    40 * time.Minute,
 	}
 }
 
 // pause returns how long to wait after the given number of failed rounds, 1 or more.
-func (l Limits) pause(rounds int) time.Duration {
-	most := l.BackoffMax * 4 / 5
-	d := l.Backoff
-	for i := 1; i < rounds && d < most; i++ {
+func (l Limits) pause(rounds int) time.Duration { return double(l.Backoff, l.BackoffMax, rounds) }
+
+// double returns d after the first failure, twice as much after each further one,
+// and a random part of up to a quarter on top, in all not more than most.
+func double(d, most time.Duration, failures int) time.Duration {
+	most = most * 4 / 5
+	for i := 1; i < failures && d < most; i++ {
 		d *= 2
 	}
 	d = min(d, most)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/payload/accept"
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/state"
 )
 
@@ -22,6 +23,9 @@ func (b *boot) recall() {
 		return
 	}
 	b.recalled, b.read, b.state = true, s, b.settled(s)
+	if s.Crashes > 0 {
+		b.fail("memory", fmt.Errorf("%w %d times in a row before this boot", guard.ErrCrashed, s.Crashes))
+	}
 	b.judge.Raise(s.Floor, cmp.Or(b.Holder(), memory))
 	b.clock.Offer(s.Floor.Issued, memory, false)
 	what := s.Floor.String()
@@ -50,13 +54,16 @@ func (b *boot) tellFloor() {
 // as in this boot, and notes when a watched entry starts. A machine that cannot
 // remember boots all the same. One that remembers more than it did when this was
 // judged, because a stick came late, refuses it. What the medium carries raises
-// nothing.
+// nothing, but ends a row of crashes.
 func (b *boot) remember(j job, watched time.Duration) error {
-	if j.from == nil {
+	if j.from == nil && b.state.Crashes == 0 {
 		return nil
 	}
 	s := b.tried(j, watched)
 	err := b.Remember(s)
+	if j.from == nil {
+		return nil
+	}
 	if errors.Is(err, state.ErrLower) {
 		b.recall()
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/payload/agent/handover"
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 )
@@ -91,11 +92,13 @@ func (b *boot) fetchAll(ctx context.Context, wants []want) error {
 	var group sync.WaitGroup
 	for _, w := range wants {
 		slots <- struct{}{}
-		group.Go(func() {
-			defer func() { <-slots }()
-			if err := b.fetch(ctx, w); err != nil {
+		group.Add(1)
+		guard.Go(w.what, func() error { return b.fetch(ctx, w) }, func(err error) {
+			if err != nil {
 				cancel(err)
 			}
+			<-slots
+			group.Done()
 		})
 	}
 	group.Wait()

@@ -11,14 +11,13 @@ import (
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/agent/watchdog"
 	"github.com/farboot/farboot/payload/fetch"
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/trust"
 	"golang.org/x/sys/unix"
 )
 
 var (
-	// ErrCrashed says that the agent itself is at fault.
-	ErrCrashed = errors.New("the agent crashed")
 	// errNoEntry says that the manifest has nothing for this machine.
 	errNoEntry = errors.New("no entry for this machine")
 	// errMemory says that the machine is too small for the entry.
@@ -56,7 +55,7 @@ var reasons = []struct {
 	class error
 	code  string
 }{
-	{ErrCrashed, "crashed"},
+	{guard.ErrCrashed, "crashed"},
 	{trust.ErrUntrusted, "untrusted"},
 	{trust.ErrMalformed, "malformed"},
 	{trust.ErrChain, "chain"},

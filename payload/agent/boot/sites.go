@@ -14,6 +14,7 @@ import (
 
 	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/fetch"
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/trust"
@@ -51,7 +52,8 @@ func (b *boot) sites(ctx context.Context, net Network) (started, over bool) {
 	visiting, leave := context.WithCancel(ctx)
 	defer leave()
 	if len(b.medium.Site) > 1 {
-		go b.mirrors.Probe(visiting, manifest.File)
+		guard.Go("probing the sites", func() error { b.mirrors.Probe(visiting, manifest.File); return nil },
+			func(err error) { guard.Tell(err, b.Log) })
 	}
 	arrivals := b.visitAll(visiting)
 	seen := map[object.ID]bool{}

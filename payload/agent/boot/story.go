@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/report"
 	"github.com/farboot/farboot/payload/settings"
 )
@@ -42,7 +43,7 @@ func (b *boot) crashed(ctx context.Context) {
 	if r == nil {
 		return
 	}
-	b.Story.Fail("agent", Reason(ErrCrashed), fmt.Sprint(r))
+	b.Story.Fail("agent", Reason(guard.ErrCrashed), fmt.Sprint(r))
 	b.post(ctx, report.Rebooting)
 	panic(r)
 }

@@ -75,7 +75,12 @@ func (b *boot) order(a *accept.Accepted, names []string) []string {
 // called the firmware's clock shows what it did at the start, and what passed
 // since, whatever the system's clock was set to.
 func (b *boot) tried(j job, watched time.Duration) state.State {
-	s, raised := b.state, j.from.Floor()
+	s := b.state
+	s.Crashes = 0
+	if j.from == nil {
+		return s
+	}
+	raised := j.from.Floor()
 	if s.Floor = s.Floor.Raise(raised); s.Floor.Version != b.state.Floor.Version || s.Floor.Epoch != b.state.Floor.Epoch {
 		s.Tries = nil
 	}

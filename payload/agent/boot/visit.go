@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"runtime/debug"
 	"strings"
 
 	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/fetch"
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/trust"
 )
 
@@ -31,34 +31,28 @@ type answer struct {
 func (b *boot) visitAll(ctx context.Context) <-chan *visit {
 	arrivals := make(chan *visit, len(b.medium.Site))
 	for _, site := range b.medium.Site {
-		judge, files := b.judge.Clone(), b.files(site)
-		go func() { arrivals <- b.visit(ctx, judge, site, files) }()
+		judge, files, v := b.judge.Clone(), b.files(site), &visit{site: site}
+		guard.Go("judging a site", func() error { b.visit(ctx, judge, v, files); return nil }, func(err error) {
+			if err != nil { // files that break this program must not take the other sites down with it
+				v.good, v.err = false, err
+			}
+			arrivals <- v
+		})
 	}
 	return arrivals
 }
 
 // visit fetches what is needed to judge a site, a second time where a
-// publication may have come between two of its files. A site whose files break
-// this program must not take the others down with it.
-func (b *boot) visit(ctx context.Context, judge *accept.Judge, site string, files accept.Files) (v *visit) {
+// publication may have come between two of its files.
+func (b *boot) visit(ctx context.Context, judge *accept.Judge, v *visit, files accept.Files) {
 	ctx, cancel := context.WithTimeout(ctx, b.limits.Manifest)
 	defer cancel()
-	v = &visit{site: site}
-	defer func() {
-		if r := recover(); r != nil {
-			v.good, v.err = false, fmt.Errorf("%w: %v", ErrCrashed, r)
-			for line := range strings.Lines(string(debug.Stack())) {
-				b.Log("%s", strings.TrimSpace(line))
-			}
-		}
-	}()
 	err := v.look(ctx, b, judge.Clone(), files)
 	if errors.Is(err, trust.ErrUntrusted) || errors.Is(err, trust.ErrChain) || errors.Is(err, accept.ErrRollback) {
 		pause(ctx, b.limits.Publication)
 		err = v.look(ctx, b, judge, files)
 	}
 	v.good = err == nil
-	return v
 }
 
 // look fetches anew what the judge wants to see. The error is the judge's.

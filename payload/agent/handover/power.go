@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/farboot/farboot/payload/guard"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,16 +40,7 @@ func Quiesce(log func(format string, args ...any), steps ...Step) {
 // within calls do and waits that long for it. A panic becomes an error.
 func within(limit time.Duration, do func() error) error {
 	done := make(chan error, 1)
-	go func() {
-		err := fmt.Errorf("ended its goroutine")
-		defer func() {
-			if r := recover(); r != nil {
-				err = fmt.Errorf("crashed: %v", r)
-			}
-			done <- err
-		}()
-		err = do()
-	}()
+	guard.Go("handing over", do, func(err error) { done <- err })
 	select {
 	case err := <-done:
 		return err

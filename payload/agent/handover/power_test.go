@@ -35,7 +35,7 @@ func TestQuiesce(t *testing.T) {
 		if got := strings.Join(done, " "); got != "good bad crash hang last" {
 			t.Errorf("done %q", got)
 		}
-		want := "hand over: bad: busy|hand over: crash: crashed: oh|hand over: hang: no answer after 10 s"
+		want := "hand over: bad: busy|hand over: crash: the agent crashed (handing over): oh|hand over: hang: no answer after 10 s"
 		if got := strings.Join(said, "|"); got != want {
 			t.Errorf("said %q; want %q", got, want)
 		}

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/farboot/farboot/payload/guard"
 	"golang.org/x/sys/unix"
 )
 
@@ -111,17 +112,16 @@ func WaitEntropy(ctx context.Context, log func(format string, args ...any)) erro
 	}
 	log("hardware: waiting for entropy (no RDRAND, or no driver for the hardware generator)")
 	seeded := make(chan struct{})
-	go func() {
-		defer close(seeded)
+	guard.Go("waiting for entropy", func() error {
 		// A blocking call, since only that makes the kernel gather timing jitter
 		// (wait_for_random_bytes in drivers/char/random.c). Signals of the Go
 		// scheduler interrupt it.
 		for {
 			if _, err := unix.Getrandom(one[:], 0); !errors.Is(err, unix.EINTR) {
-				return
+				return nil
 			}
 		}
-	}()
+	}, func(error) { close(seeded) })
 	for {
 		select {
 		case <-seeded:

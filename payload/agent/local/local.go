@@ -33,6 +33,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/farboot/farboot/payload/guard"
 )
 
 // ErrNone is wrapped by the error of [Find]: no disk has a system that can be
@@ -157,7 +159,13 @@ func lookAt(ctx context.Context, c Config, mount mounter, disks []disk) (looks [
 	answers := make([]chan []look, len(disks))
 	for i, d := range disks {
 		answers[i] = make(chan []look, 1)
-		go func() { answers[i] <- d.look(c, mount) }()
+		var looks []look
+		guard.Go("looking at "+d.name, func() error { looks = d.look(c, mount); return nil }, func(err error) {
+			if err != nil {
+				c.Log("local: %v", err)
+			}
+			answers[i] <- looks
+		})
 	}
 	for i, answer := range answers {
 		select {
@@ -171,11 +179,12 @@ func lookAt(ctx context.Context, c Config, mount mounter, disks []disk) (looks [
 			looks = append(looks, got...)
 		case <-ctx.Done():
 			silent = append(silent, disks[i].name)
-			go func() { // should it answer after all
+			guard.Go("leaving a disk", func() error { // should it answer after all
 				for _, l := range <-answer {
 					_ = l.close()
 				}
-			}()
+				return nil
+			}, func(error) {})
 		}
 	}
 	return looks, silent

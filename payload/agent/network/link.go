@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/payload/agent/hardware"
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/netconf"
 )
 
@@ -71,7 +72,7 @@ func (n *Network) discover(ctx context.Context) {
 			started := n.assign(nic)
 			n.mu.Unlock()
 			for _, l := range started {
-				go n.attend(ctx, l, nic)
+				n.background(nic.Name, l, func() { n.attend(ctx, l, nic) })
 			}
 		}
 		pause(ctx, n.limits.Look)
@@ -137,9 +138,8 @@ func (n *Network) used(c hardware.NIC) bool {
 }
 
 // attend brings a card up and, on the first one of the link that is, asks for
-// addresses until the round ends. What goes wrong here, a panic included, is this link's fate.
+// addresses until the round ends. What goes wrong here is this link's fate.
 func (n *Network) attend(ctx context.Context, l *link, nic hardware.NIC) {
-	defer n.rescue(l)
 	for ctx.Err() == nil {
 		err := n.prepare(ctx, l, nic)
 		if err == nil {
@@ -157,7 +157,7 @@ func (n *Network) attend(ctx context.Context, l *link, nic hardware.NIC) {
 	}
 	for f, ask := range n.questions(l) {
 		if ask != nil {
-			go n.keep(ctx, l, family(f), ask)
+			n.background(l.nic, l, func() { n.keep(ctx, l, family(f), ask) })
 		}
 	}
 }
@@ -220,7 +220,6 @@ var silence = [families]error{ipv4: errSilence, ipv6: errNoRouter}
 // their time, when a client should (RFC 2131, section 4.4.5), and when the cable
 // was out, since it may be in elsewhere now.
 func (n *Network) keep(ctx context.Context, l *link, f family, ask question) {
-	defer n.rescue(l)
 	n.explain(l, f, silence[f].Error())
 	var held Lease
 	var until time.Time
@@ -336,11 +335,14 @@ func (n *Network) explain(l *link, f family, why string) {
 	l.whys[f] = why
 }
 
-// rescue makes a panic one link's fate.
-func (n *Network) rescue(l *link) {
-	if p := recover(); p != nil {
-		n.note(l, fmt.Sprintf("the agent crashed on it: %v", p))
-	}
+// background does something that may take all of the round. A panic is one
+// link's fate, where it is about one.
+func (n *Network) background(what string, l *link, do func()) {
+	guard.Go("network: "+what, func() error { do(); return nil }, func(err error) {
+		if guard.Tell(err, n.log); err != nil && l != nil {
+			n.note(l, err.Error())
+		}
+	})
 }
 
 // errGone says that a link was given up while it was being configured.

@@ -111,7 +111,7 @@ func open(ctx context.Context, sysfs fs.FS, limits Limits, log func(format strin
 	if err := k.up("lo"); err != nil {
 		log("network: lo: %v", err)
 	}
-	go n.discover(ctx)
+	n.background("looking for cards", nil, func() { n.discover(ctx) })
 	return n
 }
 

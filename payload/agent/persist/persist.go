@@ -17,6 +17,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/state"
 )
@@ -172,10 +173,8 @@ func within[T any](p *Places, at place, f func() (T, error)) (T, error) {
 		err   error
 	}
 	done := make(chan result, 1)
-	go func() {
-		value, err := f()
-		done <- result{value, err}
-	}()
+	var value T
+	guard.Go("memory", func() (err error) { value, err = f(); return err }, func(err error) { done <- result{value, err} })
 	var r result
 	select {
 	case r = <-done:
@@ -184,7 +183,8 @@ func within[T any](p *Places, at place, f func() (T, error)) (T, error) {
 		r.err = fmt.Errorf("no answer after %.0f s, it is left alone from now on", patience.Seconds())
 	}
 	if r.err != nil {
-		r.err = fmt.Errorf("%s: %w", at, r.err)
+		var none T
+		return none, fmt.Errorf("%s: %w", at, r.err)
 	}
-	return r.value, r.err
+	return r.value, nil
 }
