@@ -53,7 +53,7 @@ type Bounds struct {
 	// lies on the site.
 	Image int64
 	// Index is the size of an image's index, in bytes: 40 for each MiB of the
-	// image, so that this is enough for 3 TiB.
+	// image, so that this is enough for 4 TiB.
 	Index int64
 	// Partition is the highest number of one: GPTs are made for 128.
 	Partition int
@@ -88,7 +88,7 @@ func DefaultBounds() Bounds {
 		Idle: 60,
 
 		Image:        1 << 40,
-		Index:        128 << 20,
+		Index:        161 << 20,
 		Partition:    128,
 		FlashFiles:   64,
 		FlashContent: 64 << 10,

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/farboot/farboot/payload/authkey"
 	"github.com/farboot/farboot/payload/object"
 )
 
@@ -59,6 +60,26 @@ func (x *Flash) validate(b Bounds) error {
 		}
 	}
 	return cmp.Or(CheckDisk(x.Disk), CheckThen(x.Then))
+}
+
+// CheckKeys tells what is wrong with the keys that let people in: there is none,
+// or more than 64, or one is not what [authkey.Parse] takes, or stands twice.
+func CheckKeys(lines []string) error {
+	if most := DefaultBounds().Keys; len(lines) == 0 || len(lines) > most {
+		return fmt.Errorf("%d keys, want 1 to %d", len(lines), most)
+	}
+	seen := map[string]bool{}
+	for i, line := range lines {
+		key, err := authkey.Parse(line)
+		if err == nil && seen[string(key.Blob)] {
+			err = errors.New("stands twice")
+		}
+		if err != nil {
+			return fmt.Errorf("key %d: %w", i+1, err)
+		}
+		seen[string(key.Blob)] = true
+	}
+	return nil
 }
 
 // CheckThen tells what is wrong with what is to come after an entry; "" is its
