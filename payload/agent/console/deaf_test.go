@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestDeaf: what somebody types is not printed back between the agent's lines,
-// and a byte that means "stop" stops nothing.
+// TestDeaf: what somebody types is not printed back between the agent's lines, a
+// byte that means "stop" stops nothing, and none flushes what waits to be printed,
+// as the kernel does for ^C.
 func TestDeaf(t *testing.T) {
 	master, name := openPTY(t)
 	if c := Open(fstest.MapFS{activeFile: {Data: []byte(filepath.Base(name))}}, filepath.Dir(name)); len(c.terminals) != 1 {
@@ -19,8 +20,8 @@ func TestDeaf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if mode.Lflag&unix.ECHO != 0 || mode.Iflag&unix.IXON != 0 {
-		t.Errorf("the terminal still echoes (local modes %#x) or stops (input modes %#x)", mode.Lflag, mode.Iflag)
+	if mode.Lflag&(unix.ECHO|unix.ISIG) != 0 || mode.Iflag&(unix.IXON|unix.BRKINT) != 0 {
+		t.Errorf("the terminal still echoes (local modes %#x), stops or flushes (input modes %#x)", mode.Lflag, mode.Iflag)
 	}
 	if mode.Oflag&unix.ONLCR == 0 {
 		t.Error("lines are no longer ended by CR and LF")
