@@ -91,6 +91,19 @@ func (m *Mirrors) Add(sites ...string) {
 	}
 }
 
+// Through returns the same sites, with what is known of each, to be asked by
+// another client.
+func (m *Mirrors) Through(c *Client) *Mirrors {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	other := &Mirrors{client: c, log: m.log, alone: m.alone}
+	for _, mir := range m.all {
+		known := *mir
+		other.all = append(other.all, &known)
+	}
+	return other
+}
+
 // find returns what is known of a site, or nil.
 func (m *Mirrors) find(site string) *mirror {
 	for _, mir := range m.all {

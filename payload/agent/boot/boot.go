@@ -92,7 +92,8 @@ type Network interface {
 type boot struct {
 	Rooms
 	medium    Medium
-	limits    Limits
+	own       Limits // the agent's, as the medium tightens them
+	limits    Limits // the same, as the last manifest tightens them
 	clock     *clock.Clock
 	judge     *accept.Judge
 	documents *fetch.Client  // by which small files are asked for
@@ -149,8 +150,9 @@ func (b *boot) run(ctx context.Context) error {
 
 // newBoot returns a boot that has not begun.
 func newBoot(rooms Rooms, medium Medium, limits Limits) *boot {
+	limits = limits.Tighten(medium.Limits)
 	b := &boot{
-		Rooms: rooms, medium: medium, limits: limits,
+		Rooms: rooms, medium: medium, own: limits, limits: limits,
 		clock: clock.New(rooms.Now), power: rooms.Now(), started: time.Now(),
 		judge: accept.New(medium.Store, accept.Terms{
 			Product: medium.Store.Statement().Product, Arch: medium.Arch, Channel: medium.Channel,

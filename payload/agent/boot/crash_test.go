@@ -91,7 +91,7 @@ func TestCrashWhileFetching(t *testing.T) {
 	}
 	b := newBoot(l.rooms(), medium, quick())
 	b.mirrors = nil // whoever asks one panics
-	_, err = b.obtain(t.Context(), l.manifest.Entries["installer"].Linux)
+	_, err = b.obtain(t.Context(), l.manifest.Entries["installer"].Linux, true)
 	if !errors.Is(err, guard.ErrCrashed) {
 		t.Fatalf("obtain: %v", err)
 	}

@@ -37,6 +37,7 @@ func (b *boot) entries(ctx context.Context, net Network, a *accept.Accepted) (st
 		return false, false
 	}
 	names = b.order(a, names)
+	b.tighten(a.Manifest.Limits)
 	b.Log("choose: %s (%s)", strings.Join(names, ", then "), describe(id))
 	b.drop(a, names)
 	for _, name := range names {
@@ -112,7 +113,7 @@ func (b *boot) linux(ctx context.Context, j job) error {
 		return err
 	}
 	end := b.Story.Stage("obtain")
-	k, err := b.obtain(ctx, l)
+	k, err := b.obtain(ctx, l, j.net != nil)
 	end()
 	if err != nil {
 		return err

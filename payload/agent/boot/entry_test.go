@@ -127,7 +127,7 @@ func TestObjectsOnMedium(t *testing.T) {
 		object.OfBytes(first).SHA256.String():  {Data: flip(first)},
 	}
 	handedOver(t, l.lab, l.run(t))
-	saw(t, l.lab, "obtain: kernel: 6.0 kB from the medium", "obtain: [failed] initrd 1 of 2 on the medium", "obtain: initrd 1 of 2: 5 bytes in ")
+	saw(t, l.lab, "obtain: kernel: 6.0 kB from the medium", "obtain: [damaged-medium] initrd 1 of 2: the medium is damaged: ", "obtain: initrd 1 of 2: 5 bytes in ")
 	if s.count(object.OfBytes(kernel).Path()) != 0 || s.count(object.OfBytes(first).Path()) != 1 {
 		t.Error("the kernel was downloaded, or the initrd was not")
 	}
@@ -152,6 +152,25 @@ func TestFallback(t *testing.T) {
 		t.Errorf("%d rounds, loaded %+v, saved %+v", l.opened, l.loaded, l.saved)
 	}
 	saw(t, l.lab, "fallback 1: [", "handing over: fallback 2 Rescue")
+}
+
+// What the medium carries and is damaged there is asked of nobody where there is
+// no network: a site that does not answer would cost half a minute of each round.
+func TestDamagedFallback(t *testing.T) {
+	l := newSimLab(t)
+	l.publish(t, 12)
+	l.next = func() error { return network.ErrNoNetwork }
+	l.limits.Fallback = 1
+	damaged := linux(second)
+	damaged.Title = "Rescue"
+	l.settings.Fallback = []manifest.Entry{damaged}
+	l.carried = fstest.MapFS{object.OfBytes(second).SHA256.String(): {Data: flip(second)}}
+	s := l.site(t, l.files(t))
+	s.put(object.OfBytes(second).Path(), second)
+	refused(t, l.lab, l.run(t), "fallback 1: [damaged-medium] kernel: the medium is damaged: ")
+	if n := s.count(object.OfBytes(second).Path()); n != 0 {
+		t.Errorf("a site was asked %d times", n)
+	}
 }
 
 // A revoked kernel does not start, though the medium carries it.

@@ -1,11 +1,13 @@
 package boot
 
 import (
+	"math"
 	"math/rand/v2"
 	"time"
 
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/fetch"
+	"github.com/farboot/farboot/payload/manifest"
 )
 
 // Limits says how long each stage may take and what comes after it. A stage that
@@ -47,6 +49,8 @@ type Limits struct {
 	// Objects bounds requests for kernels and initrds. Their total time is
 	// bound by the size and the least rate, since the link may be 64 kbit/s.
 	Objects fetch.Limits
+	// Object bounds the time for one of them from all mirrors. 0 is no bound.
+	Object time.Duration
 	// Fallback is after how many failed rounds the medium's own entries are
 	// tried: a switch that starts together with the machine takes two minutes.
 	Fallback int
@@ -96,6 +100,43 @@ func DefaultLimits() Limits {
 		Crash:       time.Minute,
 		CrashMax:    40 * time.Minute,
 	}
+}
+
+// Tighten returns l with each limit that is set to less in t: an operator who
+// knows his network need not wait as long as one who does not.
+func (l Limits) Tighten(t *manifest.Limits) Limits {
+	if t == nil {
+		return l
+	}
+	l.Network.Lease = sooner(l.Network.Lease, t.Network)
+	l.Manifest = sooner(l.Manifest, t.Manifest)
+	l.Objects.Stall, l.Documents.Stall = sooner(l.Objects.Stall, t.Stall), sooner(l.Documents.Stall, t.Stall)
+	if l.Object == 0 {
+		l.Object = math.MaxInt64
+	}
+	if l.Object = sooner(l.Object, t.Object); l.Object == math.MaxInt64 {
+		l.Object = 0
+	}
+	l.Objects.Attempts, l.Documents.Attempts = fewer(l.Objects.Attempts, t.Attempts), fewer(l.Documents.Attempts, t.Attempts)
+	l.Fallback = fewer(l.Fallback, t.Rounds)
+	l.BackoffMax = sooner(l.BackoffMax, t.Pause)
+	return l
+}
+
+// sooner returns the shorter of a time and of seconds, if there are any.
+func sooner(d time.Duration, seconds int) time.Duration {
+	if seconds <= 0 {
+		return d
+	}
+	return min(d, time.Duration(seconds)*time.Second)
+}
+
+// fewer returns the smaller of two numbers, if there is a second one.
+func fewer(n, than int) int {
+	if than <= 0 {
+		return n
+	}
+	return min(n, than)
 }
 
 // pause returns how long to wait after the given number of failed rounds, 1 or more.

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -40,8 +41,9 @@ type want struct {
 	to   io.WriterAt
 }
 
-// obtain fetches kernel and initrds into sealed memory.
-func (b *boot) obtain(ctx context.Context, l *manifest.Linux) (_ handover.Kernel, err error) {
+// obtain fetches kernel and initrds into sealed memory, from the medium or, where
+// there is a network to ask them by, from the sites.
+func (b *boot) obtain(ctx context.Context, l *manifest.Linux, online bool) (_ handover.Kernel, err error) {
 	k := handover.Kernel{Cmdline: l.Cmdline}
 	defer func() {
 		if err != nil {
@@ -61,7 +63,7 @@ func (b *boot) obtain(ctx context.Context, l *manifest.Linux) (_ handover.Kernel
 		}
 	}
 	if err == nil {
-		err = b.fetchAll(ctx, wants)
+		err = b.fetchAll(ctx, wants, online)
 	}
 	if err == nil {
 		err = seal(k)
@@ -85,7 +87,7 @@ func reserve(wants []want, in *handover.Memory, ref object.Ref, what string) ([]
 
 // fetchAll fetches objects, some at a time, and ends with the first that cannot
 // be had.
-func (b *boot) fetchAll(ctx context.Context, wants []want) error {
+func (b *boot) fetchAll(ctx context.Context, wants []want, online bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	slots := make(chan struct{}, b.limits.Objects.Parallel)
@@ -93,7 +95,7 @@ func (b *boot) fetchAll(ctx context.Context, wants []want) error {
 	for _, w := range wants {
 		slots <- struct{}{}
 		group.Add(1)
-		guard.Go(w.what, func() error { return b.fetch(ctx, w) }, func(err error) {
+		guard.Go(w.what, func() error { return b.fetch(ctx, w, online) }, func(err error) {
 			if err != nil {
 				cancel(err)
 			}
@@ -105,27 +107,39 @@ func (b *boot) fetchAll(ctx context.Context, wants []want) error {
 	return context.Cause(ctx)
 }
 
-// carried copies an object from the medium, if it lies there. What does not have
-// the right hash, because the medium is worn out, is as good as missing.
-func (b *boot) carried(w want) bool {
+// carried copies an object from the medium. Where it does not lie there the error
+// is fs.ErrNotExist. Other bytes, because the medium is worn out, are errDamaged.
+func (b *boot) carried(w want) error {
 	f, err := b.Objects.Open(w.ref.SHA256.String())
 	if err != nil {
-		return false
+		return fmt.Errorf("%s on the medium: %w", w.what, err)
 	}
 	defer f.Close()
 	_, err = io.Copy(io.NewOffsetWriter(w.to, 0), object.NewReader(f, w.ref))
 	if err != nil {
-		b.fail("obtain", fmt.Errorf("%s on the medium: %w", w.what, err))
-		return false
+		return fmt.Errorf("%s: %w: %w", w.what, errDamaged, err)
 	}
 	b.Log("obtain: %s: %s from the medium, sha256 %.16s", w.what, size(w.ref.Size), w.ref.SHA256)
-	return true
+	return nil
 }
 
-// fetch takes one object from the medium or from whichever mirrors do best.
-func (b *boot) fetch(ctx context.Context, w want) error {
-	if err := b.refuseRevoked(w.ref.SHA256); err != nil || b.carried(w) {
+// fetch takes one object from the medium or, online, from whichever mirrors do
+// best.
+func (b *boot) fetch(ctx context.Context, w want, online bool) error {
+	if err := b.refuseRevoked(w.ref.SHA256); err != nil {
 		return err
+	}
+	err := b.carried(w)
+	if err == nil || !online {
+		return err
+	}
+	if errors.Is(err, errDamaged) {
+		b.fail("obtain", err)
+	}
+	if b.limits.Object > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, b.limits.Object)
+		defer cancel()
 	}
 	started := time.Now()
 	if err := b.mirrors.Object(ctx, w.ref, w.to, b.progress(w.what, w.ref.Size)); err != nil {

@@ -22,6 +22,9 @@ var (
 	errNoEntry = errors.New("no entry for this machine")
 	// errMemory says that the machine is too small for the entry.
 	errMemory = errors.New("not enough memory")
+	// errDamaged says that an object on the medium has other bytes than it was
+	// burned with.
+	errDamaged = errors.New("the medium is damaged")
 	// errNotSaved says that the machine will not remember what it boots.
 	errNotSaved = errors.New("not remembered")
 	// errNetwork says that an entry wants a network that cannot be handed over.
@@ -70,6 +73,7 @@ var reasons = []struct {
 	{errNoEntry, "no-entry"},
 	{errKind, "unknown-kind"},
 	{errNotSaved, "not-saved"},
+	{errDamaged, "damaged-medium"},
 	{errCameBack, "came-back"},
 	{errNetwork, "no-parameter"},
 	{local.ErrNone, "no-system"},

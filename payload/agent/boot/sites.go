@@ -26,14 +26,33 @@ var errSame = errors.New("the same manifest as before")
 // connect makes what the sites are asked with, through the given proxy if any.
 // What was known of the mirrors holds no longer where another proxy is asked.
 func (b *boot) connect(proxy string) {
+	b.proxy = proxy
+	b.clients()
+	b.mirrors = fetch.NewMirrors(b.objects, b.Log, b.medium.Site...)
+}
+
+// clients makes the clients anew, by the present proxy and limits.
+func (b *boot) clients() {
 	options := []fetch.Option{fetch.UnsureClock(b.medium.Built)}
-	if u, err := url.Parse(proxy); err == nil && proxy != "" {
+	if u, err := url.Parse(b.proxy); err == nil && b.proxy != "" {
 		options = append(options, fetch.ProxyURL(u))
 	}
-	b.proxy = proxy
 	b.documents = fetch.New(b.limits.Documents, append(options, fetch.OnDate(b.date))...)
 	b.objects = fetch.New(b.limits.Objects, append(options, fetch.OnDate(b.origins.answered))...)
-	b.mirrors = fetch.NewMirrors(b.objects, b.Log, b.medium.Site...)
+}
+
+// tighten keeps to a manifest's limits from now on, and no longer to those of the
+// one before.
+func (b *boot) tighten(l *manifest.Limits) {
+	limits := b.own.Tighten(l)
+	if limits == b.limits {
+		return
+	}
+	b.limits = limits
+	b.documents.Close()
+	b.objects.Close()
+	b.clients()
+	b.mirrors = b.mirrors.Through(b.objects)
 }
 
 // sites boots by the newest manifest that any site has. All sites are asked at
@@ -52,7 +71,8 @@ func (b *boot) sites(ctx context.Context, net Network) (started, over bool) {
 	visiting, leave := context.WithCancel(ctx)
 	defer leave()
 	if len(b.medium.Site) > 1 {
-		guard.Go("probing the sites", func() error { b.mirrors.Probe(visiting, manifest.File); return nil },
+		mirrors := b.mirrors
+		guard.Go("probing the sites", func() error { mirrors.Probe(visiting, manifest.File); return nil },
 			func(err error) { guard.Tell(err, b.Log) })
 	}
 	arrivals := b.visitAll(visiting)

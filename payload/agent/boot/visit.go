@@ -30,9 +30,10 @@ type answer struct {
 // visitAll asks all sites at once and returns where each shows up in the end.
 func (b *boot) visitAll(ctx context.Context) <-chan *visit {
 	arrivals := make(chan *visit, len(b.medium.Site))
+	limits := b.limits // those of the boot may change meanwhile
 	for _, site := range b.medium.Site {
 		judge, files, v := b.judge.Clone(), b.files(site), &visit{site: site}
-		guard.Go("judging a site", func() error { b.visit(ctx, judge, v, files); return nil }, func(err error) {
+		guard.Go("judging a site", func() error { b.visit(ctx, limits, judge, v, files); return nil }, func(err error) {
 			if err != nil { // files that break this program must not take the other sites down with it
 				v.good, v.err = false, err
 			}
@@ -44,12 +45,12 @@ func (b *boot) visitAll(ctx context.Context) <-chan *visit {
 
 // visit fetches what is needed to judge a site, a second time where a
 // publication may have come between two of its files.
-func (b *boot) visit(ctx context.Context, judge *accept.Judge, v *visit, files accept.Files) {
-	ctx, cancel := context.WithTimeout(ctx, b.limits.Manifest)
+func (b *boot) visit(ctx context.Context, limits Limits, judge *accept.Judge, v *visit, files accept.Files) {
+	ctx, cancel := context.WithTimeout(ctx, limits.Manifest)
 	defer cancel()
 	err := v.look(ctx, b, judge.Clone(), files)
 	if errors.Is(err, trust.ErrUntrusted) || errors.Is(err, trust.ErrChain) || errors.Is(err, accept.ErrRollback) {
-		pause(ctx, b.limits.Publication)
+		pause(ctx, limits.Publication)
 		err = v.look(ctx, b, judge, files)
 	}
 	v.good = err == nil
