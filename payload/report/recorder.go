@@ -122,7 +122,7 @@ func (r *Recorder) Report(o Outcome, id manifest.Identity, now clock.Time) Repor
 	out := r.report
 	out.Format, out.Outcome, out.Machine = Format, o, Of(id)
 	out.Uptime, out.Time, out.TimeTrusted = r.now(), now.Now.UTC().Truncate(time.Second), now.Trusted
-	out.Objects = slices.Clone(out.Objects)
+	out.Objects, out.Works = slices.Clone(out.Objects), cloneWorks(out.Works)
 	for _, s := range r.stages {
 		shown := *s
 		shown.end(r.now())

@@ -58,6 +58,8 @@ const (
 	Waiting     Outcome = "waiting"      // a round failed, another follows
 	Rebooting   Outcome = "rebooting"    // the agent gave up, and starts the machine anew
 	Failed      Outcome = "failed"       // an entry was tried that cannot be tried again
+	Working     Outcome = "working"      // a script, a rescue or a flash is at work
+	Done        Outcome = "done"         // one of these has ended well, and nothing follows for now
 )
 
 // Report is the story of one boot so far. Each further report of the same boot
@@ -95,6 +97,9 @@ type Report struct {
 	Stages  []Stage  `json:"stages,omitzero"`
 	Objects []Object `json:"objects,omitzero"`
 	Dropped int64    `json:"dropped,omitzero"`
+	// Works are the last scripts, rescues and flashes, in the order in which they
+	// began.
+	Works []Work `json:"works,omitzero"`
 }
 
 // Machine is what a machine knows about itself, spelled as manifests do.
@@ -193,11 +198,12 @@ func (r Report) check() error {
 	if !isUUID(r.Boot) {
 		return errors.New("boot: want a UUID in lower case")
 	}
-	if !slices.Contains([]Outcome{HandingOver, Waiting, Rebooting, Failed}, r.Outcome) {
+	if !slices.Contains([]Outcome{HandingOver, Waiting, Rebooting, Failed, Working, Done}, r.Outcome) {
 		return fmt.Errorf("outcome %+.40q", r.Outcome)
 	}
-	if len(r.Stages) > maxStages || len(r.Objects) > maxObjects {
-		return fmt.Errorf("%d stages and %d objects, at most %d and %d", len(r.Stages), len(r.Objects), maxStages, maxObjects)
+	if len(r.Stages) > maxStages || len(r.Objects) > maxObjects || len(r.Works) > maxWorks {
+		return fmt.Errorf("%d stages, %d objects and %d works, at most %d, %d and %d",
+			len(r.Stages), len(r.Objects), len(r.Works), maxStages, maxObjects, maxWorks)
 	}
 	if min(r.Uptime, r.Statement, r.Epoch, r.Version, r.Dropped) < 0 {
 		return errors.New("a number is negative")
@@ -221,6 +227,11 @@ func (r Report) check() error {
 	}
 	for _, o := range r.Objects {
 		if err := o.check(); err != nil {
+			return err
+		}
+	}
+	for _, w := range r.Works {
+		if err := w.check(); err != nil {
 			return err
 		}
 	}
