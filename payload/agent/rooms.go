@@ -12,6 +12,7 @@ import (
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/hardware"
 	"github.com/farboot/farboot/payload/agent/local"
+	"github.com/farboot/farboot/payload/agent/menu"
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/agent/persist"
 	"github.com/farboot/farboot/payload/agent/watchdog"
@@ -81,6 +82,7 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		Bark:     dog.bark,
 		Arm:      dog.arm,
 		Disarm:   dog.disarm,
+		Choose:   func(ctx context.Context, m menu.Menu) (string, string, error) { return menu.Choose(ctx, c, m) },
 		Story: report.NewRecorder(console.Uptime, report.Report{
 			Boot: report.BootID(os.DirFS("/proc")), Model: hardware.Model(sysfs),
 			Medium: medium.Build, Product: medium.Store.Statement().Product,

@@ -28,12 +28,14 @@ import (
 	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/local"
+	"github.com/farboot/farboot/payload/agent/menu"
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/clock"
 	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/netconf"
+	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/report"
 	"github.com/farboot/farboot/payload/state"
 	"github.com/farboot/farboot/payload/trust"
@@ -75,6 +77,8 @@ type Rooms struct {
 	Bark   func() bool
 	Arm    func(least time.Duration) (actual time.Duration, err error)
 	Disarm func() error
+	// Choose is menu.Choose on the consoles.
+	Choose func(ctx context.Context, m menu.Menu) (name, by string, err error)
 	// Story records what happens, and Post sends what it holds.
 	Story *report.Recorder
 	Post  func(ctx context.Context, client *fetch.Client, urls []string, r report.Report) error
@@ -109,6 +113,9 @@ type boot struct {
 	dropped  bool        // whether unused drivers were
 	site     string      // which the last manifest is from
 
+	done    map[string]bool      // entries that have done their work in this boot, by tryKey
+	choices map[object.ID]string // what was chosen of each manifest; "" is nothing
+
 	power   time.Time // the firmware's clock when the agent began
 	started time.Time // the same moment, for counting
 }
@@ -136,7 +143,11 @@ func (b *boot) run(ctx context.Context) error {
 	b.startClock()
 	b.tellTrust()
 	for rounds := 1; ; rounds++ {
-		if b.round(ctx) || rounds >= b.limits.Fallback && b.fallback(ctx) {
+		result := b.round(ctx)
+		if result != idle && result != started && rounds >= b.limits.Fallback {
+			result = b.fallback(ctx)
+		}
+		if result == started {
 			return nil
 		}
 		wait := b.limits.pause(rounds)
@@ -153,6 +164,7 @@ func newBoot(rooms Rooms, medium Medium, limits Limits) *boot {
 	limits = limits.Tighten(medium.Limits)
 	b := &boot{
 		Rooms: rooms, medium: medium, own: limits, limits: limits,
+		done: map[string]bool{}, choices: map[object.ID]string{},
 		clock: clock.New(rooms.Now), power: rooms.Now(), started: time.Now(),
 		judge: accept.New(medium.Store, accept.Terms{
 			Product: medium.Store.Statement().Product, Arch: medium.Arch, Channel: medium.Channel,
@@ -163,9 +175,8 @@ func newBoot(rooms Rooms, medium Medium, limits Limits) *boot {
 	return b
 }
 
-// round goes from the network to the hand-over once, over each network in turn,
-// and tells whether the next kernel was started.
-func (b *boot) round(ctx context.Context) bool {
+// round goes from the network to the hand-over once, over each network in turn.
+func (b *boot) round(ctx context.Context) end {
 	net := b.Network(ctx, b.limits.Network)
 	defer net.Close()
 	defer b.crashed(ctx)
@@ -176,18 +187,22 @@ func (b *boot) round(ctx context.Context) bool {
 		end()
 		if err != nil {
 			b.fail("network", err)
-			return false
+			return failed
 		}
 		if proxy := cmp.Or(lease.Proxy, b.medium.Proxy); proxy != b.proxy {
 			b.connect(proxy)
 		}
 		b.documents.Close() // connections of the network before lead nowhere
 		b.objects.Close()
-		started, over := b.sites(ctx, net)
-		if started || over {
-			return started
+		switch result := b.sites(ctx, net); result {
+		case idle:
+			b.post(ctx, report.Done)
+			return result
+		case failed:
+			b.post(ctx, report.Waiting) // while there is a network to send it by
+		default:
+			return result
 		}
-		b.post(ctx, report.Waiting) // while there is a network to send it by
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 	"time"
 
@@ -24,70 +23,8 @@ type job struct {
 	entry manifest.Entry
 	from  *accept.Accepted // nil where the medium carries the entry
 	net   Network          // nil where none is up
-}
-
-// entries tries what the manifest lists for this machine, in order, but those
-// last that failed too often. It tells whether the next kernel was started, or
-// else whether the round is over.
-func (b *boot) entries(ctx context.Context, net Network, a *accept.Accepted) (started, over bool) {
-	id := b.Identity()
-	names := a.Manifest.Select(id)
-	if len(names) == 0 {
-		b.fail("choose", fmt.Errorf("%w: %s", errNoEntry, describe(id)))
-		return false, false
-	}
-	names = b.order(a, names)
-	b.tighten(a.Manifest.Limits)
-	b.Log("choose: %s (%s)", strings.Join(names, ", then "), describe(id))
-	b.drop(a, names)
-	for _, name := range names {
-		e, err := a.Entry(name)
-		if err == nil {
-			err = b.start(ctx, job{name: name, entry: e, from: a, net: net})
-		}
-		if err == nil {
-			return true, false
-		}
-		b.fail(name, err)
-		switch {
-		case ctx.Err() != nil || errors.Is(err, errQuiet):
-			return false, true
-		case errors.Is(err, accept.ErrRollback):
-			return false, false // so are its other entries
-		}
-	}
-	return false, false
-}
-
-// drop frees the memory of drivers once, unless a disk may have to be read.
-func (b *boot) drop(a *accept.Accepted, names []string) {
-	disk := slices.ContainsFunc(b.medium.Fallback, func(e manifest.Entry) bool { return e.Local != nil })
-	for _, name := range names {
-		disk = disk || a.Manifest.Entries[name].Local != nil
-	}
-	if b.dropped || disk {
-		return
-	}
-	b.dropped = true
-	if err := b.Drop(); err != nil {
-		b.fail("hardware", err)
-	}
-}
-
-// fallback tries the entries on the medium, in order, without a network.
-func (b *boot) fallback(ctx context.Context) (started bool) {
-	for i, e := range b.medium.Fallback {
-		name := fmt.Sprintf("fallback %d", i+1)
-		err := b.start(ctx, job{name: name, entry: e})
-		if err == nil {
-			return true
-		}
-		b.fail(name, err)
-		if ctx.Err() != nil {
-			return false
-		}
-	}
-	return false
+	// machine is the manifest's record of this one.
+	machine manifest.Machine
 }
 
 // start tries an entry. It returns nil only where the machine was handed over.

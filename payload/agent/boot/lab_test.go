@@ -17,6 +17,7 @@ import (
 
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/local"
+	"github.com/farboot/farboot/payload/agent/menu"
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/fetch/evil"
@@ -106,6 +107,7 @@ type lab struct {
 	carried  fstest.MapFS // objects on the medium
 	bootNext func() (string, error)
 	bark     bool
+	chosen   string // at the menu
 	armError error
 
 	mu         sync.Mutex
@@ -118,6 +120,7 @@ type lab struct {
 	armed      []time.Duration
 	disarmed   int
 	posted     []string
+	menus      []menu.Menu
 	reports    []report.Report
 	opened     int // networks
 	closed     int
@@ -263,6 +266,13 @@ func (l *lab) rooms() Rooms {
 		Objects: l.carried,
 		Systems: func(context.Context) ([]local.System, func() error, error) {
 			return nil, nil, fmt.Errorf("%w: no disk", local.ErrNone)
+		},
+		Choose: func(_ context.Context, m menu.Menu) (string, string, error) {
+			l.menus = append(l.menus, m)
+			if l.chosen == "" {
+				return m.Items[0].Name, "", nil
+			}
+			return l.chosen, "ttyS0", nil
 		},
 		BootNext: func() (string, error) { return l.bootNext() },
 		Reboot:   counted(&l.rebooted, nil),

@@ -66,8 +66,8 @@ func (b *boot) tighten(l *manifest.Limits) {
 // how far back that can go. A site with a bad signature is condemned, which is to
 // say that objects are asked for elsewhere first, and the boot goes on.
 //
-// It tells whether a kernel was started, or else whether the round is over.
-func (b *boot) sites(ctx context.Context, net Network) (started, over bool) {
+// Once a manifest's entries have all done their work, no other is looked at.
+func (b *boot) sites(ctx context.Context, net Network) end {
 	visiting, leave := context.WithCancel(ctx)
 	defer leave()
 	if len(b.medium.Site) > 1 {
@@ -85,13 +85,15 @@ func (b *boot) sites(ctx context.Context, net Network) (started, over bool) {
 		end()
 		for _, c := range found {
 			b.tell(c.Accepted, c.site)
-			started, over = b.entries(ctx, net, c.Accepted)
-			if started || over || ctx.Err() != nil {
-				return started, !started
+			if result := b.entries(ctx, net, c.Accepted); result != failed {
+				return result
 			}
 		}
 	}
-	return false, ctx.Err() != nil
+	if ctx.Err() != nil {
+		return over
+	}
+	return failed
 }
 
 // judged judges a site's manifest and this machine's document.
