@@ -1,0 +1,110 @@
+package flash
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/farboot/farboot/payload/flash/table"
+	"github.com/farboot/farboot/payload/object"
+)
+
+// state is what a disk holds before it is written.
+type state int
+
+const (
+	foreign state = iota // something else, or another image of ours
+	begun                // this image in part, and nothing boots
+	marked               // this image, or what its system has made of it
+)
+
+const (
+	// markSize is how much of a disk a mark takes, in bytes: what a disk writes at
+	// once or not at all.
+	markSize = 512
+	// markRoom is how many bytes must be zeros for a mark to be put at their end:
+	// what looks free may be the padding of something that ends there.
+	markRoom = 4096
+	// marksBegun is where the mark of a disk that is not done is: there is nothing
+	// else in the first MiB then.
+	marksBegun = table.Head - markSize
+)
+
+// newMark returns a mark. People find it by strings(1).
+func newMark(word string, image object.ID, at int64) []byte {
+	mark := make([]byte, markSize)
+	copy(mark, fmt.Sprintf("farboot flash 1 %s image=%s at=%d\n", word, image, at))
+	return mark
+}
+
+// isMark tells whether a sector is a mark of any image.
+func isMark(sector []byte) bool { return bytes.HasPrefix(sector, []byte("farboot flash ")) }
+
+// findMark tells what the marks in the first MiB of a disk say.
+func findMark(head []byte, image object.ID) (state, bool) {
+	boots := !isZero(head[:markSize])
+	other := false
+	for at := int64(0); at < int64(len(head)); at += markSize {
+		sector := head[at : at+markSize]
+		if !isMark(sector) {
+			continue
+		}
+		done := bytes.Equal(sector, newMark("done", image, at))
+		switch {
+		case done && boots:
+			return marked, true
+		case !boots && (done || bytes.Equal(sector, newMark("begun", image, at))):
+			return begun, true
+		case boots && bytes.HasPrefix(sector, []byte("farboot flash 1 done ")):
+			other = true
+		}
+	}
+	return foreign, other
+}
+
+// isZero tells whether all bytes are zero.
+func isZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// place finds where an image has room for the mark: at the end of what lies
+// between its table and its first partition. It returns 0 where it has none.
+func place(head []byte, t *table.Table) int64 {
+	start, end := t.Gap()
+	if const9660 := 32 << 10; string(head[const9660+1:const9660+6]) == "CD001" { // ECMA-119, 8.4.2
+		end = min(end, int64(const9660)) // what follows is no gap
+	}
+	at := end&^(markRoom-1) - markSize
+	room := at + markSize - markRoom
+	if room < start || !isZero(head[room:at]) || !isZero(head[at:at+markSize]) && !isMark(head[at:at+markSize]) {
+		return 0
+	}
+	return at
+}
+
+// CheckImage tells whether an image, by its first MiB, can be flashed to disks with
+// sectors of 512 bytes and known again afterwards. Whoever publishes an image can
+// so be told before any machine is.
+func CheckImage(head []byte) error {
+	full := make([]byte, table.Head)
+	copy(full, head)
+	_, _, err := examine(full, 512)
+	return err
+}
+
+// examine reads the table of an image and finds the place for its mark.
+func examine(head []byte, sector int) (*table.Table, int64, error) {
+	t, err := table.Parse(head, sector)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", ErrImage, err)
+	}
+	mark := place(head, t)
+	if mark == 0 && t.ID == "" {
+		return nil, 0, fmt.Errorf("%w: it has neither a disk ID nor 4096 free bytes before its first partition, so that a disk with it could not be known again", ErrImage)
+	}
+	return t, mark, nil
+}
