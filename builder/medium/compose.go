@@ -3,14 +3,19 @@ package medium
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/farboot/farboot/builder/grub"
 	"github.com/farboot/farboot/builder/leak"
 	"github.com/farboot/farboot/builder/medium/inspect"
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/builder/tree"
+	"github.com/farboot/farboot/payload/object"
 )
 
 // Compose puts together what the medium holds. It gives up soon after ctx ends.
@@ -21,8 +26,8 @@ func Compose(ctx context.Context, p Parts) (*Medium, error) {
 	}
 	defer agent.Close()
 	m := &Medium{Name: p.Recipe.Medium.Name, Epoch: p.Lock.Epoch}
-	c := &composer{ctx: ctx, Parts: p, m: m, agent: agent}
-	for _, step := range []func() error{c.kernel, c.fallbackEntries, c.layers, c.tell, c.initrd, c.records, c.menu, c.loaders} {
+	c := &composer{ctx: ctx, Parts: p, m: m, agent: agent, clean: map[string]bool{}}
+	for _, step := range []func() error{c.kernel, c.fallbackEntries, c.gather, c.tell, c.initrd, c.records, c.menu, c.loaders} {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -46,6 +51,43 @@ type composer struct {
 	settings []byte
 	// kernelPackage is the package that holds kernel and modules.
 	kernelPackage string
+	// core and esp are what starts the image, without the text that names it.
+	core []byte
+	esp  espLayer
+
+	mu sync.Mutex
+	// clean are the paths of files that were scanned as they lie in the cache.
+	clean map[string]bool
+}
+
+// gather brings together all that does not depend on the medium's identity, and
+// then has that. Warm, it costs what it takes to hash it, so that it is done at
+// the same time; cold, the agent's layer is packed on one core, while the
+// modules' leaves a core idle now and then.
+func (c *composer) gather() error {
+	makers := []func() (tree.File, object.Ref, error){c.modulesLayer, c.agentLayer, c.rootsLayer, c.fallbackLayer}
+	c.shared = make([]tree.File, len(makers))
+	made := make([]object.Ref, len(makers))
+	var g errgroup.Group
+	for i, layer := range makers {
+		g.Go(func() (err error) {
+			c.shared[i], made[i], err = layer()
+			return err
+		})
+	}
+	var vmlinuz tree.File
+	g.Go(func() (err error) {
+		vmlinuz, err = c.vmlinuz()
+		return err
+	})
+	g.Go(c.biosLoader)
+	g.Go(c.efiLoader)
+	g.Go(c.netLoaders)
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	c.m.Build = buildID(c.Parts, made)
+	return c.m.files.Add(vmlinuz)
 }
 
 // records puts on the medium, for people, what it was made of and what its agent
@@ -92,27 +134,47 @@ func (c *composer) menu() error {
 
 // menuFile puts a file that a menu entry starts on the medium.
 func (c *composer) menuFile(name string, in recipe.Input) error {
-	path, _, err := c.Blobs.Path(in)
+	path, ref, err := c.Blobs.Path(in)
 	if err != nil {
 		return err
 	}
-	// Here it has the name that the recipe gives it.
-	if err := leak.File(in.Name(), path); err != nil {
-		return err
-	}
-	f, err := fromCache(strings.TrimPrefix(name, "/"), path)
+	f, err := c.scanned(strings.TrimPrefix(name, "/"), in.Name(), path, ref)
 	if err != nil {
 		return err
 	}
 	return c.m.files.Add(f)
 }
 
+// taken returns a file of a package, to lie at path.
+func (c *composer) taken(path, pkg, file string) (tree.File, error) {
+	blob, ref, err := c.Blobs.File(pkg, file)
+	if err != nil {
+		return tree.File{}, err
+	}
+	return c.scanned(path, path, blob, ref)
+}
+
+// scanned returns what lies in the cache at blob as a file for path, unless it
+// holds a secret key: then the error calls it name. That it holds none is kept
+// in the cache.
+func (c *composer) scanned(path, name, blob string, ref object.Ref) (tree.File, error) {
+	_, _, err := c.Cache.Layer(keyOf("no secret key", ref), func(io.Writer) error { return leak.File(name, blob) })
+	if err != nil {
+		return tree.File{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clean[path] = true
+	return fromCache(path, blob)
+}
+
 // scan refuses a medium with a secret key on it. What lies in the initrd's
-// layers was scanned before it was compressed.
+// layers, in the EFI system partition and in the cache was scanned on its way
+// there.
 func (c *composer) scan() error {
 	loaders := []tree.File{c.m.core, c.m.shim, c.m.grubNet, tree.Bytes("boot_hybrid.img", c.m.bootCode)}
 	for _, f := range append(loaders, c.m.files.Files()...) {
-		if f.Path == initrdPath {
+		if f.Path == initrdPath || c.clean[f.Path] {
 			continue
 		}
 		if err := scanFile(f); err != nil {

@@ -9,18 +9,17 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/farboot/farboot/builder/initramfs"
 	"github.com/farboot/farboot/builder/kernel"
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/builder/source/deb"
 	"github.com/farboot/farboot/builder/tree"
+	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/settings"
 )
 
-// kernel puts the agent's kernel on the medium.
+// kernel finds the package with the agent's kernel.
 func (c *composer) kernel() error {
 	name := c.Recipe.Medium.Kernel.Deb
 	pkg, err := c.Blobs.Kernel(name)
@@ -31,16 +30,17 @@ func (c *composer) kernel() error {
 	if !ok {
 		return c.kernelError(fmt.Errorf("package %q neither holds a kernel nor leads to one", name))
 	}
-	path, _, err := c.Blobs.File(pkg, "boot/vmlinuz-"+release)
-	if err != nil {
-		return c.kernelError(err)
-	}
 	c.kernelPackage, c.m.Kernel = pkg, release
-	f, err := fromCache(kernelPath, path)
+	return nil
+}
+
+// vmlinuz returns the agent's kernel.
+func (c *composer) vmlinuz() (tree.File, error) {
+	f, err := c.taken(kernelPath, c.kernelPackage, "boot/vmlinuz-"+c.m.Kernel)
 	if err != nil {
-		return err
+		return tree.File{}, c.kernelError(err)
 	}
-	return c.m.files.Add(f)
+	return f, nil
 }
 
 // kernelError puts the place of the recipe's kernel before err, unless the
@@ -52,27 +52,6 @@ func (c *composer) kernelError(err error) error {
 	return &recipe.Error{Path: c.Recipe.Path, Line: c.Recipe.Medium.Kernel.Line, Field: "kernel", Msg: err.Error()}
 }
 
-// layers makes the layers that are the same on many media, and with them the
-// medium's identity. They are made at the same time: the agent's is packed on
-// one core, while the modules' leaves a core idle now and then.
-func (c *composer) layers() error {
-	makers := []func() (tree.File, object.Ref, error){c.modulesLayer, c.agentLayer, c.rootsLayer, c.fallbackLayer}
-	c.shared = make([]tree.File, len(makers))
-	made := make([]object.Ref, len(makers))
-	var g errgroup.Group
-	for i, layer := range makers {
-		g.Go(func() (err error) {
-			c.shared[i], made[i], err = layer()
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	c.m.Build = buildID(c.Parts, made)
-	return nil
-}
-
 // tell writes down what the agent is told, once the medium has its identity.
 func (c *composer) tell() (err error) {
 	r := c.Recipe.Medium
@@ -80,6 +59,7 @@ func (c *composer) tell() (err error) {
 		Site: r.Site, Arch: "amd64", Channel: r.Channel, Build: c.m.Build.String(), Built: c.m.Epoch,
 		Lineage: c.Lineage, Floor: c.Floor, RequireTime: r.RequireTime, TrustRTC: r.TrustRTC,
 		Networks: r.Networks, Proxy: r.Proxy, Report: r.Report, Syslog: r.Syslog, Fallback: c.fallback.entries,
+		Limits: (*manifest.Limits)(r.Limits),
 	})
 	if err != nil {
 		return fmt.Errorf("medium: %w", err)
@@ -95,7 +75,7 @@ func (c *composer) initrd() error {
 	if err != nil {
 		return err
 	}
-	return c.m.files.Add(concat(initrdPath, slices.Insert(c.shared, len(c.shared)-1, told)...))
+	return c.m.files.Add(initrdOf(initrdPath, slices.Insert(c.shared, len(c.shared)-1, told)...))
 }
 
 // modulesLayer holds the kernel modules. It is by far the most expensive one.

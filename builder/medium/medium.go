@@ -17,7 +17,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/farboot/farboot/builder/grub"
@@ -78,10 +77,8 @@ type Medium struct {
 	menu     grub.Menu
 	core     tree.File
 	bootCode []byte
-	shim     tree.File
-	// grubCD looks for its configuration on the medium, grubNet on the server
-	// that it was fetched from.
-	grubCD, grubNet tree.File
+	// shim and grubNet start machines from the network.
+	shim, grubNet tree.File
 }
 
 // Inputs lists what a medium needs beside what its recipe names.
@@ -130,54 +127,4 @@ func fromCache(name, path string) (tree.File, error) {
 		return tree.File{}, fmt.Errorf("medium: %w", err)
 	}
 	return f, nil
-}
-
-// concat returns an initrd that is the layers one after the other, each padded
-// with zeros to a multiple of 4 bytes: nowhere else does the kernel look for an
-// archive that is not compressed (unpack_to_rootfs in init/initramfs.c).
-func concat(name string, layers ...tree.File) tree.File {
-	out := tree.File{Path: name, Mode: 0o644}
-	var files []tree.File
-	for _, f := range layers {
-		files = append(files, f, tree.Bytes("padding", make([]byte, -f.Size&3)))
-	}
-	for _, f := range files {
-		out.Size += f.Size
-	}
-	out.Open = func() (io.ReadCloser, error) { return openAll(files) }
-	return out
-}
-
-// openAll opens files for reading one after the other.
-func openAll(files []tree.File) (io.ReadCloser, error) {
-	var all multiReadCloser
-	var readers []io.Reader
-	for _, f := range files {
-		r, err := f.Open()
-		if err != nil {
-			all.Close()
-			return nil, err
-		}
-		all.closers = append(all.closers, r)
-		readers = append(readers, r)
-	}
-	all.Reader = io.MultiReader(readers...)
-	return &all, nil
-}
-
-// multiReadCloser is an io.MultiReader that can be closed.
-type multiReadCloser struct {
-	io.Reader
-	closers []io.Closer
-}
-
-// Close closes all readers and returns the first error.
-func (m *multiReadCloser) Close() error {
-	var first error
-	for _, c := range m.closers {
-		if err := c.Close(); err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
 }

@@ -18,7 +18,7 @@ func TestConcatPads(t *testing.T) {
 		if err := initramfs.Pack(&plain, initramfs.Layer{}, initramfs.None); err != nil {
 			t.Fatal(err)
 		}
-		f := concat("initrd", first, tree.Bytes("b", []byte(plain.String())), tree.Bytes("c", nil))
+		f := initrdOf("initrd", first, tree.Bytes("b", []byte(plain.String())), tree.Bytes("c", nil))
 		data, err := f.Read() // compares the size announced
 		if err != nil {
 			t.Fatal(err)

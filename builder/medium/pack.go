@@ -1,10 +1,10 @@
 package medium
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +20,10 @@ import (
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/state"
 )
+
+// block is how much is read, written and hashed at a time, in bytes: few calls,
+// and it stays in a processor's cache on its way.
+const block = 256 << 10
 
 // Write writes the hybrid image to the file at image and the same content as a
 // folder for a TFTP or HTTP server, and returns what the image's bytes are. Both
@@ -56,13 +60,33 @@ func (m *Medium) Write(image, folder string) (object.Ref, error) {
 	return ref, nil
 }
 
-// writeImage fills f, which is empty. It is hashed while the disk takes it.
-func (m *Medium) writeImage(f *os.File) (object.Ref, error) {
+// writeImage fills f, which is empty, while another processor hashes it, one
+// block behind.
+func (m *Medium) writeImage(f *os.File) (ref object.Ref, err error) {
+	r, hashed := io.Pipe()
+	var g errgroup.Group
+	g.Go(func() (err error) {
+		ref, err = object.Of(bufio.NewReaderSize(r, block))
+		return err
+	})
+	g.Go(func() error {
+		w := bufio.NewWriterSize(io.MultiWriter(f, hashed), block)
+		err := errors.Join(m.image(w), w.Flush())
+		return errors.Join(err, hashed.CloseWithError(err))
+	})
+	if err := g.Wait(); err != nil {
+		return object.Ref{}, fmt.Errorf("image: %w", err)
+	}
+	return ref, nil
+}
+
+// image writes the image's bytes.
+func (m *Medium) image(w io.Writer) error {
 	content := m.files.Clone()
 	if err := content.Add(m.core); err != nil {
-		return object.Ref{}, err
+		return err
 	}
-	err := hybrid.Write(f, hybrid.Medium{
+	return hybrid.Write(w, hybrid.Medium{
 		Tree:      content,
 		VolumeID:  volumeID(m.Name),
 		Publisher: "FARBOOT",
@@ -75,16 +99,6 @@ func (m *Medium) writeImage(f *os.File) (object.Ref, error) {
 		Core:      corePath,
 		ESP:       espPath,
 	})
-	if err != nil {
-		return object.Ref{}, fmt.Errorf("image: %w", err)
-	}
-	var disk errgroup.Group
-	disk.Go(f.Sync)
-	ref, err := object.Of(io.NewSectionReader(f, 0, math.MaxInt64))
-	if err := errors.Join(err, disk.Wait()); err != nil {
-		return object.Ref{}, fmt.Errorf("image: %w", err)
-	}
-	return ref, nil
 }
 
 // volumeID makes a label of the recipe's name: at most 32 characters of the
@@ -188,8 +202,6 @@ func (m *Medium) netboot() (*tree.Tree, error) {
 			return nil, err
 		}
 	}
-	shim, grubNet := m.shim, m.grubNet
-	shim.Path, grubNet.Path = netboot.Shim, netboot.GRUB
 	ipxe, err := netboot.IPXE(m.menu)
 	if err != nil {
 		return nil, err
@@ -198,7 +210,7 @@ func (m *Medium) netboot() (*tree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &t, t.Add(shim, grubNet,
+	return &t, t.Add(m.shim, m.grubNet,
 		tree.Bytes(netboot.Script, []byte(ipxe)),
 		tree.Bytes(netboot.GRUBConfig, []byte(config)),
 		tree.Bytes(netboot.Dnsmasq, []byte(netboot.DnsmasqExample())),

@@ -32,10 +32,9 @@ package hybrid
 
 import (
 	"fmt"
-	"os"
+	"io"
 	"time"
 
-	"github.com/diskfs/go-diskfs/backend"
 	"github.com/diskfs/go-diskfs/partition/gpt"
 
 	"github.com/farboot/farboot/builder/grub"
@@ -105,28 +104,30 @@ func (g GUID) String() string {
 	return fmt.Sprintf("%X-%X-%X-%X-%X", g[0:4], g[4:6], g[6:8], g[8:10], g[10:16])
 }
 
-// Write writes the image to f, which must be empty and open for reading and
-// writing. It does not sync. After an error f holds a useless part.
-func Write(f *os.File, m Medium) error {
+// Write writes the image to w, from its first to its last byte.
+func Write(w io.Writer, m Medium) error {
 	image, err := m.layOut()
-	if err != nil {
-		return err
-	}
-	core, _ := image.LBA(m.Core)
-	mbr, err := grub.HybridMBR(m.BootCode, core)
 	if err != nil {
 		return err
 	}
 	if image.Size() > maxSize {
 		return fmt.Errorf("image of %d bytes: at most %d fit a partition table", image.Size(), int64(maxSize))
 	}
-	if _, err := image.WriteTo(f); err != nil {
-		return err
-	}
+	f := newFrame(image.Size())
 	if err := m.partition(f, image); err != nil {
 		return fmt.Errorf("partition table: %w", err)
 	}
-	return writeBootCode(f, mbr)
+	core, _ := image.LBA(m.Core)
+	mbr, err := grub.HybridMBR(m.BootCode, core)
+	if err != nil {
+		return err
+	}
+	f.bootCode(mbr)
+	if err := image.Frame(f.start, f.end); err != nil {
+		return err
+	}
+	_, err = image.WriteTo(w)
+	return err
 }
 
 // layOut gives everything its place in the file system.
@@ -144,7 +145,7 @@ func (m Medium) layOut() (*iso9660.Image, error) {
 }
 
 // partition writes both copies of the GPT and the protective partition.
-func (m Medium) partition(f *os.File, image *iso9660.Image) error {
+func (m Medium) partition(f *frame, image *iso9660.Image) error {
 	esp, _ := m.Tree.Lookup(m.ESP)
 	if esp.Size%512 != 0 {
 		return fmt.Errorf("%s: %d bytes are not whole sectors", m.ESP, esp.Size)
@@ -176,9 +177,5 @@ func (m Medium) partition(f *os.File, image *iso9660.Image) error {
 			Size:  stateSize,
 		}},
 	}
-	return table.Write(unsynced{f}, image.Size())
+	return table.Write(f, image.Size())
 }
-
-// unsynced hides the Sync of a file. go-diskfs would call it after each of five
-// writes, and the first one would wait for the whole image to reach the disk.
-type unsynced struct{ backend.WritableFile }

@@ -106,6 +106,8 @@ type Image struct {
 	pathTableM  uint32 // LBA of the big-endian one
 	bootCatalog uint32 // LBA, 0 without boot images
 	sectors     uint32 // of the whole volume
+
+	start, end []byte // Frame's
 }
 
 // New gives everything in t its place.
@@ -139,18 +141,31 @@ func (m *Image) LBA(path string) (uint32, bool) {
 	return n.lba, true
 }
 
+// Frame sets what the system area, 32 KiB, starts with and what the tail ends
+// with: partition tables and boot code, which need the places that New gave.
+// Without it both are zeros.
+func (m *Image) Frame(start, end []byte) error {
+	if len(start) > systemArea*SectorSize || int64(len(end)) > m.opts.Tail {
+		return fmt.Errorf("frame of %d and %d bytes: at most %d and %d fit", len(start), len(end), systemArea*SectorSize, m.opts.Tail)
+	}
+	m.start, m.end = start, end
+	return nil
+}
+
 // WriteTo writes the image from its first to its last byte. It implements
-// [io.WriterTo]. Where w and the tree's files are [os.File]s, the kernel copies.
+// [io.WriterTo].
 func (m *Image) WriteTo(w io.Writer) (int64, error) {
 	s := &stream{w: w}
-	s.zeros(systemArea * SectorSize)
+	s.write(m.start)
+	s.zeros(systemArea*SectorSize - s.n)
 	s.write(m.metadata())
 	for _, f := range m.files {
 		if err := m.writeFile(s, f); err != nil {
 			return s.n, err
 		}
 	}
-	s.zeros(m.Size() - s.n)
+	s.zeros(m.Size() - int64(len(m.end)) - s.n)
+	s.write(m.end)
 	return s.n, s.err
 }
 
