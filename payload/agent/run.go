@@ -33,7 +33,7 @@ func run(ctx context.Context, _ []string, _ io.Reader, _, stderr io.Writer) erro
 		fmt.Fprintln(stderr, "agent:", err) // there are no consoles without sysfs
 	}
 	c := console.Open(os.DirFS("/sys"), "/dev")
-	if err := hardware.RebootOnPanic(panicReboot); err != nil {
+	if err := errors.Join(hardware.RebootOnPanic(panicReboot), hardware.MuteSysRq("/proc")); err != nil {
 		c.Printf("hardware: %v", err)
 	}
 	err := guard.Call("starting", func() error { return start(ctx, c) })

@@ -388,3 +388,26 @@ func TestWaitEntropy(t *testing.T) {
 		t.Errorf("on a machine with entropy: %v, logged %q", err, log)
 	}
 }
+
+func TestMuteSysRq(t *testing.T) {
+	proc := t.TempDir()
+	if err := MuteSysRq(proc); err != nil {
+		t.Errorf("a kernel without SysRq: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(proc, "sys")); err == nil {
+		t.Error("something was made in /proc")
+	}
+	name := filepath.Join(proc, "sys/kernel/sysrq")
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte("438\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := MuteSysRq(proc); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(name); string(got) != "0\n" || err != nil {
+		t.Errorf("kernel.sysrq is %q, %v", got, err)
+	}
+}
