@@ -24,8 +24,8 @@ type soakPlan struct {
 	machine string // in words
 	faults  []string
 	lies    [2][]evil.Fault // of the sites
-	dead    bool // the sites are for good
-	panics  bool // the first entry does
+	dead    bool            // the sites are for good
+	panics  bool            // the first entry does
 	events  []soakEvent
 }
 

@@ -6,10 +6,14 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/farboot/farboot/builder/site"
+	"github.com/farboot/farboot/builder/tree"
 	"github.com/farboot/farboot/builder/vm"
 )
 
@@ -89,4 +93,30 @@ func TestDeadDNS(t *testing.T) {
 	expect(t, ctx, m, "network: eth0: 10.0.2.15/24", "manifest: [dns] ", "lookup site.example", "waiting")
 	w.answer(good)
 	expect(t, ctx, m, "manifest: version 1", "handing over", markerRuns, "next kernel done")
+}
+
+// TestVLANOnBond runs a test of the agent's network on Debian's kernel, which
+// has what not every kernel has: two cables are one bond, and a VLAN lies on it.
+func TestVLANOnBond(t *testing.T) {
+	t.Parallel()
+	const name = "TestRealVLANOnBond"
+	program := filepath.Join(t.TempDir(), "network.test")
+	cmd := exec.Command("go", "test", "-tags", "boot", "-c", "-o", program, "../../payload/agent/network")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	test, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := fetchPackages(t, "linux-image-amd64", "busybox-static")
+	k := p.kernel(t, "bonding", "8021q", "veth", "af_packet")
+	initrd := p.ramdisk(t, k, guestInit("bonding 8021q veth")+`
+/network.test -test.v -test.run '^`+name+`$'
+echo "ended with status $?"
+poweroff -f
+`, executable("network.test", test), tree.Bytes("etc/resolv.conf", nil))
+	m, ctx := start(t, vm.Config{Kernel: save(t, "vmlinuz", k.Image), Initrd: save(t, "initrd", initrd), Cmdline: "console=ttyS0,115200 quiet panic=1"})
+	expect(t, ctx, m, "--- PASS: "+name, "ended with status 0")
 }
