@@ -8,7 +8,8 @@
 // A machine without any place starts from what the medium knows.
 //
 // Every write is read back, and nothing is written that is there already: flash
-// and NVRAM wear out. Nothing else on a disk is read or written.
+// and NVRAM wear out. Of what else is on a disk nothing is written, and nothing
+// read but what [Places.ReadFile] is for.
 package persist
 
 import (
@@ -167,7 +168,7 @@ func (p *Places) places() []place {
 
 // within calls f, which belongs to a place, and gives the place up if that takes
 // too long. The error names the place.
-func within[T any](p *Places, at place, f func() (T, error)) (T, error) {
+func within[T any](p *Places, at fmt.Stringer, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error

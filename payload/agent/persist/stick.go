@@ -21,14 +21,25 @@ type stick string
 // the image on a CD is read-only, and has no partitions in Linux' eyes.
 func findSticks(sys, dev, build string) []stick {
 	var found []stick
+	for _, dir := range statePartitions(sys, build) {
+		node, ok := strings.CutPrefix(line(filepath.Join(dir, "uevent"), "DEVNAME="), "DEVNAME=")
+		if ok && filepath.IsLocal(node) && writable(dir) {
+			found = append(found, stick(filepath.Join(dev, node)))
+		}
+	}
+	return found
+}
+
+// statePartitions lists the folders in sysfs of the partitions that are named as
+// this medium's for the state.
+func statePartitions(sys, build string) []string {
+	var found []string
 	class := filepath.Join(sys, "class/block")
 	entries, _ := os.ReadDir(class) // none is no disk
 	for _, e := range entries {
 		dir := filepath.Join(class, e.Name())
-		node, ok := strings.CutPrefix(line(filepath.Join(dir, "uevent"), "DEVNAME="), "DEVNAME=")
-		name := line(filepath.Join(dir, "uevent"), "PARTNAME=")
-		if ok && name == "PARTNAME="+state.PartitionName(build) && filepath.IsLocal(node) && writable(dir) {
-			found = append(found, stick(filepath.Join(dev, node)))
+		if line(filepath.Join(dir, "uevent"), "PARTNAME=") == "PARTNAME="+state.PartitionName(build) {
+			found = append(found, dir)
 		}
 	}
 	return found
