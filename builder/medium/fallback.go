@@ -10,6 +10,7 @@ import (
 	"github.com/farboot/farboot/builder/initramfs"
 	"github.com/farboot/farboot/builder/leak"
 	"github.com/farboot/farboot/builder/recipe"
+	"github.com/farboot/farboot/builder/stock"
 	"github.com/farboot/farboot/builder/tree"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/netconf"
@@ -52,41 +53,40 @@ func (c *composer) fallbackEntries() error {
 	if err != nil {
 		return fmt.Errorf("medium: %w", err)
 	}
-	for _, e := range list {
-		entry, err := e.Manifest(func(in recipe.Input) (object.Ref, error) { return c.carry(store, in) })
+	made := stock.New(c.ctx, stock.Parts{Recipe: c.Recipe, Lock: c.Lock, Blobs: c.Blobs, Cache: c.Cache})
+	for i, e := range list {
+		entry, err := e.Manifest(made)
 		if err != nil {
 			return err
+		}
+		for _, ref := range entry.Refs() {
+			file, _ := made.File(ref)
+			if err := c.carry(store, carried{ref, file.Name, file.Path}, fmt.Sprintf("fallback[%d]", i)); err != nil {
+				return err
+			}
 		}
 		c.fallback.entries = append(c.fallback.entries, entry)
 	}
 	return nil
 }
 
-// carry takes an input along, unless its bytes are revoked: no machine would
-// start them.
-func (c *composer) carry(store *trust.Store, in recipe.Input) (object.Ref, error) {
-	fail := func(format string, args ...any) (object.Ref, error) {
-		return object.Ref{}, &recipe.Error{Path: c.Recipe.Path, Line: in.Line, Field: "fallback", Msg: fmt.Sprintf(format, args...)}
+// carry takes an object along, unless it is revoked: no machine would start it.
+func (c *composer) carry(store *trust.Store, o carried, field string) error {
+	if r, revoked := store.Revokes(o.SHA256); revoked {
+		return c.Recipe.Mistake(field, "", "%s is revoked since %s: %s", o.name, r.Since.Format(time.DateOnly), r.Reason)
 	}
-	path, ref, err := c.Blobs.Path(in)
-	if err != nil {
-		return object.Ref{}, err
+	if slices.ContainsFunc(c.fallback.objects, func(have carried) bool { return have.Ref == o.Ref }) {
+		return nil
 	}
-	if r, revoked := store.Revokes(ref.SHA256); revoked {
-		return fail("%s is revoked since %s: %s", in.Name(), r.Since.Format(time.DateOnly), r.Reason)
-	}
-	if slices.ContainsFunc(c.fallback.objects, func(o carried) bool { return o.Ref == ref }) {
-		return ref, nil
-	}
-	c.fallback.objects = append(c.fallback.objects, carried{ref, in.Name(), path})
+	c.fallback.objects = append(c.fallback.objects, o)
 	total := int64(0)
 	for _, o := range c.fallback.objects {
 		total += o.Size
 	}
 	if total > maxFallback {
-		return fail("%d bytes with all before it; at most %d fit", total, maxFallback)
+		return c.Recipe.Mistake(field, "", "%s: %d bytes with all before it; at most %d fit", o.name, total, maxFallback)
 	}
-	return ref, nil
+	return nil
 }
 
 // fallbackLayer holds the objects, named by their hash. It is not compressed:

@@ -69,7 +69,6 @@ func TestManifest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ref := func(in recipe.Input) (object.Ref, error) { return object.OfBytes([]byte(in.Name())), nil }
 	of := func(name string) object.Ref { return object.OfBytes([]byte(name)) }
 	want := []manifest.Entry{
 		{Title: "Rescue", Linux: &manifest.Linux{
@@ -79,7 +78,7 @@ func TestManifest(t *testing.T) {
 		{Title: "Switch off", Power: &manifest.Power{Action: manifest.Off}},
 	}
 	for i, e := range r.Medium.Fallback {
-		got, err := e.Manifest(ref)
+		got, err := e.Manifest(maker{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +90,7 @@ func TestManifest(t *testing.T) {
 		}
 	}
 	missing := errors.New("missing")
-	if _, err := r.Medium.Fallback[0].Manifest(func(recipe.Input) (object.Ref, error) { return object.Ref{}, missing }); !errors.Is(err, missing) {
+	if _, err := r.Medium.Fallback[0].Manifest(maker{missing}); !errors.Is(err, missing) {
 		t.Errorf("Manifest = %v", err)
 	}
 }
@@ -111,12 +110,12 @@ func TestGroups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	boot := []string{"installer"}
+	boot := recipe.Plan{Boot: []string{"installer"}}
 	want := []recipe.Machine{
-		{Match: recipe.Match{MAC: "52:54:00:ab:34:56"}, Boot: boot},
-		{Match: recipe.Match{MAC: "52:54:00:ab:34:57"}, Boot: boot},
-		{Match: recipe.Match{UUID: "4c4c4544-0042-3510-8050-b4c04f4d5931"}, Boot: boot},
-		{Match: recipe.Match{Serial: "B5QM5Y1"}, Boot: boot},
+		{Match: recipe.Match{MAC: "52:54:00:ab:34:56"}, Plan: boot},
+		{Match: recipe.Match{MAC: "52:54:00:ab:34:57"}, Plan: boot},
+		{Match: recipe.Match{UUID: "4c4c4544-0042-3510-8050-b4c04f4d5931"}, Plan: boot},
+		{Match: recipe.Match{Serial: "B5QM5Y1"}, Plan: boot},
 	}
 	for range 2 { // asked twice, the same is said twice
 		if diff := cmp.Diff(want, r.Site.AllMachines()); diff != "" {
@@ -146,7 +145,7 @@ func TestRefusalsOfAgentKeys(t *testing.T) {
 		{"report with a query", mediumWithAll, "https://reports.example/", `"https://reports.example/?key=hunter2"`, `report[1]: a query`, ``},
 		{"many reports", mediumWithAll, "[site, ", "[site, site, site, site, ", `report: 5 items, at most 4`, ``},
 		{"syslog", mediumWithAll, "udp://log.example:514", "log.example:514", `x.yaml:22: syslog: `, `"udp://log.example:514"`},
-		{"fallback without a kind", mediumWithAll, "local: {disk: S3Z8NB0K}", "", `x.yaml:31: fallback[1]: want exactly one of linux, local and power`, `"local: {}"`},
+		{"fallback without a kind", mediumWithAll, "local: {disk: S3Z8NB0K}", "", `x.yaml:31: fallback[1]: want exactly one of linux, local, power, script, rescue and flash`, `"local: {}"`},
 		{"fallback's title", mediumWithAll, "title: Rescue", `title: "Rescue\e[2J"`, `fallback[0].title: character U+001B`, ``},
 		{"fallback's kernel", mediumWithAll, "{file: rescue/vmlinuz}", "{deb: grml}", `fallback[0].linux.kernel: which file of package "grml"?`, `add "file:"`},
 		{"many fallbacks", mediumWithAll, "fallback:", "fallback:" + strings.Repeat("\n  - {title: x, local: {}}", 6), `fallback: 9 items, at most 8`, ``},
@@ -156,7 +155,7 @@ func TestRefusalsOfAgentKeys(t *testing.T) {
 		{"action", mediumWithAll, "action: off", "action: of", `x.yaml:32: fallback[2].power.action: action "of"`, `did you mean "off"?`},
 		{"no action", mediumWithAll, "{action: off}", "{}", `x.yaml:32: fallback[2].power.action: action ""`, ``},
 		{"local alone", siteWithAll, "    linux:\n", "    local:\n    linux:\n", `entries.installer.local: no value`, `{}`},
-		{"two kinds in an entry", siteWithAll, "    linux:\n", "    power: {action: reboot}\n    linux:\n", `entries.installer: want exactly one of linux, local and power`, `"power:"`},
+		{"two kinds in an entry", siteWithAll, "    linux:\n", "    power: {action: reboot}\n    linux:\n", `entries.installer: want exactly one of linux, local, power, script, rescue and flash`, `"power:"`},
 		{"initrds", siteWithAll, "initrd:\n", "initrd:\n" + strings.Repeat("        - {file: x}\n", 15), `entries.installer.linux.initrd: 17 items, at most 16`, ``},
 		{"group's name", siteWithAll, "rack-a:", "Rack A:", `groups.Rack A: name`, ``},
 		{"group of none", siteWithAll, "[{serial: B5QM5Y1}]", "[]", `x.yaml:17: groups.rack-b.match: the group has no machines`, `add "match:`},

@@ -182,8 +182,9 @@ func (d *decoder) text(n *yaml.Node, field string, v reflect.Value) error {
 	if n.Kind != yaml.ScalarNode {
 		return d.fail(n, field, "", "want text, have %s", describe(n))
 	}
+	_, lines := v.Interface().(Text)
 	for _, r := range n.Value {
-		if !unicode.IsPrint(r) {
+		if !unicode.IsPrint(r) && !(lines && (r == '\n' || r == '\t')) {
 			return d.fail(n, field, "", "character %U does not belong into a recipe's text", r)
 		}
 	}
@@ -191,19 +192,24 @@ func (d *decoder) text(n *yaml.Node, field string, v reflect.Value) error {
 	return nil
 }
 
-// parsed decodes a scalar that reads itself: an address. Its own error names a
-// function of Go and is not for people.
+// parsed decodes a scalar that reads itself: an address, a size. Its own error
+// names a function of Go and is not for people.
 func (d *decoder) parsed(n *yaml.Node, field string, to encoding.TextUnmarshaler) error {
 	var s string
 	if err := d.text(n, field, reflect.ValueOf(&s).Elem()); err != nil {
 		return err
 	}
 	if s == "" || to.UnmarshalText([]byte(s)) != nil {
-		hint := `an address is written "192.0.2.53" or "2001:db8::53"`
-		if _, prefix := to.(*netip.Prefix); prefix {
+		what, hint := "an address", `an address is written "192.0.2.53" or "2001:db8::53"`
+		switch to.(type) {
+		case *netip.Prefix:
 			hint = `with the length of its subnet's prefix: "192.0.2.7/24" or "2001:db8::7/64"`
+		case *Size:
+			what, hint = "a size", `with its unit: "20GB" (10^9 bytes each) or "20GiB" (2^30)`
+		case *Mode:
+			what, hint = "a mode", `permissions in octal: "0644"`
 		}
-		return d.fail(n, field, hint, "%q is not an address", s)
+		return d.fail(n, field, hint, "%q is not %s", s, what)
 	}
 	return nil
 }

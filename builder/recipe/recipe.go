@@ -16,9 +16,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -109,12 +111,28 @@ func (r *Recipe) Inputs() []Input {
 		for _, e := range r.Medium.Fallback {
 			in = append(in, e.inputs()...)
 		}
-		return in
+		return append(in, r.Toolboxes()[""].inputs()...)
 	}
 	for _, name := range r.Site.EntryNames() {
 		in = append(in, r.Site.Entries[name].inputs()...)
 	}
+	in = append(in, fileInputs(r.Site.Files, func(c Content) Content { return c })...)
+	for _, name := range slices.Sorted(maps.Keys(r.Site.Toolboxes)) {
+		in = append(in, r.Site.Toolboxes[name].inputs()...)
+	}
 	return in
+}
+
+// Toolboxes returns the toolboxes that the recipe describes, by name. A
+// medium's own has the name "".
+func (r *Recipe) Toolboxes() map[string]Toolbox {
+	if r.Kind == KindSite {
+		return r.Site.Toolboxes
+	}
+	if r.Medium.Toolbox == nil {
+		return nil
+	}
+	return map[string]Toolbox{"": r.Medium.Toolbox.Toolbox}
 }
 
 // Name identifies the bytes that the input comes from, as the lock does:

@@ -230,6 +230,8 @@ func FuzzRecipe(f *testing.F) {
 	f.Add([]byte(site))
 	f.Add([]byte(mediumWithAll))
 	f.Add([]byte(siteWithAll))
+	f.Add([]byte(siteThatWorks))
+	f.Add([]byte(mediumThatWorks))
 	f.Add([]byte("kind: site\nentries: {a: {title: x}}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r, err := recipe.Parse("x.yaml", text)

@@ -1,7 +1,7 @@
 package recipe
 
 import (
-	_ "embed"
+	"embed"
 	"encoding"
 	"encoding/json"
 	"fmt"
@@ -17,8 +17,8 @@ import (
 // typesSource is the source of the recipe types: their comments become the
 // descriptions that an editor shows, so that nothing is said twice.
 //
-//go:embed types.go
-var typesSource string
+//go:embed types.go works.go
+var typesSource embed.FS
 
 // Schema returns the JSON Schema of recipes, for editors: it completes keys and
 // shows what they mean. [Load] checks more than a schema can say.
@@ -74,12 +74,24 @@ func constKind(s *jsonschema.Schema, kind string) {
 // fieldComments maps "package.Type" and "package.Type.Field" to their comments,
 // as jsonschema wants them.
 func fieldComments() (map[string]string, error) {
-	file, err := parser.ParseFile(token.NewFileSet(), "types.go", typesSource, parser.ParseComments)
-	if err != nil {
-		return nil, err
-	}
 	pkg := reflect.TypeFor[Recipe]().PkgPath()
 	comments := map[string]string{}
+	for _, name := range []string{"types.go", "works.go"} {
+		source, err := typesSource.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, source, parser.ParseComments)
+		if err != nil {
+			return nil, err
+		}
+		commentsOf(file, pkg, comments)
+	}
+	return comments, nil
+}
+
+// commentsOf adds the comments of a file.
+func commentsOf(file *ast.File, pkg string, comments map[string]string) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		decl, ok := n.(*ast.GenDecl)
 		if !ok || decl.Tok != token.TYPE {
@@ -97,7 +109,6 @@ func fieldComments() (map[string]string, error) {
 		}
 		return false
 	})
-	return comments, nil
 }
 
 // oneLine joins the lines of a comment.

@@ -21,7 +21,7 @@ func (s *Site) AllMachines() []Machine {
 	all := slices.Clone(s.Machines)
 	for _, name := range s.groupNames() {
 		for _, m := range s.Groups[name].Match {
-			all = append(all, Machine{Match: m, Boot: s.Groups[name].Boot})
+			all = append(all, Machine{Match: m, Plan: s.Groups[name].Plan})
 		}
 	}
 	return all
@@ -40,13 +40,24 @@ func (v *validator) site(s *Site) {
 	v.apt(&s.Apt)
 	v.pathText("trust", s.Trust)
 	v.number("valid_days", &s.ValidDays, 30, 1, maxValidDays)
+	for _, name := range slices.Sorted(maps.Keys(s.Toolboxes)) {
+		v.try("toolboxes."+name, manifest.CheckName(name))
+		v.packages("toolboxes."+name, s.Toolboxes[name])
+	}
 	if len(s.Entries) == 0 {
 		v.fail("entries", "", "a site needs at least one entry")
 	}
 	for _, name := range s.EntryNames() {
 		v.try("entries."+name, manifest.CheckName(name))
-		v.entry("entries."+name, s.Entries[name])
+		v.entry("entries."+name, s.Entries[name], scope{toolboxes: s.Toolboxes})
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.Files)) {
+		v.try("files."+name, manifest.CheckName(name))
+		v.content("files."+name, s.Files[name])
+	}
+	v.atMost("files", len(s.Files), manifest.DefaultBounds().Files)
+	v.sitesMenu("menu", s.Menu, s)
+	v.limits(s.Limits)
 	v.machines(s)
 	v.boot("default", s.Default, s)
 	if len(s.AllMachines()) == 0 && len(s.Default) == 0 {
@@ -60,7 +71,7 @@ func (v *validator) machines(s *Site) {
 	for i, m := range s.Machines {
 		at := fmt.Sprintf("machines[%d]", i)
 		u.match(at+".match", &s.Machines[i].Match)
-		v.boots(at, m.Boot, s)
+		v.plan(at, m.Plan, s)
 	}
 	for _, name := range s.groupNames() {
 		at, g := "groups."+name, s.Groups[name]
@@ -71,16 +82,33 @@ func (v *validator) machines(s *Site) {
 		for i := range g.Match {
 			u.match(fmt.Sprintf("%s.match[%d]", at, i), &g.Match[i])
 		}
-		v.boots(at, g.Boot, s)
+		v.plan(at, g.Plan, s)
 	}
 }
 
-// boots validates what a machine or a group boots.
-func (v *validator) boots(at string, names []string, s *Site) {
-	if len(names) == 0 {
+// plan validates what a machine or a group boots.
+func (v *validator) plan(at string, p Plan, s *Site) {
+	if len(p.Boot) == 0 {
 		v.fail(at+".boot", `add "boot: [ENTRY]"`, "it boots nothing")
 	}
-	v.boot(at+".boot", names, s)
+	v.boot(at+".boot", p.Boot, s)
+	v.sitesMenu(at+".menu", p.Menu, s)
+	v.networks(at+".networks", p.Networks)
+	v.hinted(at+".env", envHint, manifest.CheckEnv(p.Env))
+}
+
+// sitesMenu validates a menu that the agent shows, and sets its default.
+func (v *validator) sitesMenu(at string, m *Menu, s *Site) {
+	if m == nil {
+		return
+	}
+	seconds := &m.Seconds
+	if *seconds == 0 {
+		seconds = nil
+	}
+	v.number(at+".seconds", &seconds, 10, 1, manifest.DefaultBounds().MenuSeconds)
+	m.Seconds = *seconds
+	v.boot(at+".entries", m.Entries, s)
 }
 
 // unique validates matches, and that each stands once.

@@ -69,6 +69,11 @@ type Medium struct {
 	// starts. Kernels and initrds lie on the medium, and in the memory of every
 	// machine from the start.
 	Fallback []Entry `yaml:"fallback" json:"fallback,omitzero"`
+	// Toolbox is the root file system in which scripts and people work. Default
+	// none.
+	Toolbox *MediumToolbox `yaml:"toolbox" json:"toolbox,omitzero"`
+	// Limits tighten those of the agent.
+	Limits *Limits `yaml:"limits" json:"limits,omitzero"`
 	// Console lists kernel consoles, the main one last. Default tty0 and
 	// "ttyS0,115200".
 	Console []string `yaml:"console" json:"console,omitzero"`
@@ -116,6 +121,9 @@ type LinuxEntry struct {
 // KexecEntry is a LinuxEntry that the agent starts.
 type KexecEntry struct {
 	LinuxEntry `yaml:",inline"`
+	// Files are put into one more initrd after the others, by their paths in it:
+	// "preseed.cfg" is where Debian's installer looks for its answers.
+	Files map[string]ModeFile `yaml:"files" json:"files,omitzero"`
 	// Network appends the network that the agent has, as BOOTIF= and ip=, to the
 	// command line.
 	Network bool `yaml:"network" json:"network,omitzero"`
@@ -164,26 +172,51 @@ type Site struct {
 	Documents bool `yaml:"documents" json:"documents,omitzero"`
 	// Default lists the entries for machines that nothing matches, in order.
 	Default []string `yaml:"default" json:"default,omitzero"`
+	// Menu is for all machines that have none of their own. Default none: the
+	// machine's list is tried at once.
+	Menu *Menu `yaml:"menu" json:"menu,omitzero"`
+	// Limits tighten those of the agent.
+	Limits *Limits `yaml:"limits" json:"limits,omitzero"`
+	// Files are what scripts can ask for by name, with "farboot fetch NAME".
+	Files map[string]Content `yaml:"files" json:"files,omitzero"`
+	// Toolboxes are root file systems for scripts and rescue, by name.
+	Toolboxes map[string]Toolbox `yaml:"toolboxes" json:"toolboxes,omitzero"`
 }
 
 // Entry is one thing that a machine can boot. Exactly one kind is set.
 type Entry struct {
-	Title string      `yaml:"title" json:"title"`
-	Linux *KexecEntry `yaml:"linux" json:"linux,omitzero"`
-	Local *LocalEntry `yaml:"local" json:"local,omitzero"`
-	Power *PowerEntry `yaml:"power" json:"power,omitzero"`
+	Title  string       `yaml:"title" json:"title"`
+	Linux  *KexecEntry  `yaml:"linux" json:"linux,omitzero"`
+	Local  *LocalEntry  `yaml:"local" json:"local,omitzero"`
+	Power  *PowerEntry  `yaml:"power" json:"power,omitzero"`
+	Script *ScriptEntry `yaml:"script" json:"script,omitzero"`
+	Rescue *RescueEntry `yaml:"rescue" json:"rescue,omitzero"`
+	Flash  *FlashEntry  `yaml:"flash" json:"flash,omitzero"`
 }
 
-// Machine says which entries a machine boots, in order.
+// Machine says what a machine boots.
 type Machine struct {
-	Match Match    `yaml:"match" json:"match"`
-	Boot  []string `yaml:"boot" json:"boot"`
+	Match Match `yaml:"match" json:"match"`
+	Plan  `yaml:",inline"`
 }
 
-// Group says which entries several machines boot, in order.
+// Group says what several machines boot.
 type Group struct {
-	Match []Match  `yaml:"match" json:"match"`
-	Boot  []string `yaml:"boot" json:"boot"`
+	Match []Match `yaml:"match" json:"match"`
+	Plan  `yaml:",inline"`
+}
+
+// Plan is what is to happen on a machine.
+type Plan struct {
+	// Boot lists entries, in the order in which they are tried.
+	Boot []string `yaml:"boot" json:"boot"`
+	// Menu takes the place of the site's.
+	Menu *Menu `yaml:"menu" json:"menu,omitzero"`
+	// Networks are how the machine is connected, once it has read this: for what
+	// is fetched, for scripts and rescue, and for kernels with "network: true".
+	Networks []netconf.Network `yaml:"networks" json:"networks,omitzero"`
+	// Env are variables for its scripts. They prevail over those of an entry.
+	Env map[string]string `yaml:"env" json:"env,omitzero"`
 }
 
 // Match recognises a machine. Every field that is set must fit.

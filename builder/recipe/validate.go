@@ -106,7 +106,7 @@ func (v *validator) medium(m *Medium) {
 	v.each("console", m.Console, consoleName, `want a console of the kernel, "tty0" or "ttyS0,115200"`)
 	v.number("timeout", &m.Timeout, 3, 0, maxTimeout)
 	v.menu(m.Menu)
-	v.networks(m.Networks)
+	v.networks("networks", m.Networks)
 	v.hinted("proxy", `"http://proxy.example:3128"; who may use it is not said on a medium`, settings.CheckProxy(m.Proxy))
 	v.hinted("syslog", `"udp://log.example:514"`, settings.CheckSyslog(m.Syslog))
 	for i, where := range m.Report {
@@ -114,9 +114,15 @@ func (v *validator) medium(m *Medium) {
 	}
 	v.atMost("report", len(m.Report), settings.MaxReport)
 	for i, e := range m.Fallback {
-		v.entry(fmt.Sprintf("fallback[%d]", i), e)
+		v.entry(fmt.Sprintf("fallback[%d]", i), e, scope{medium: true, toolbox: m.Toolbox != nil})
 	}
 	v.atMost("fallback", len(m.Fallback), settings.MaxFallback)
+	if m.Toolbox != nil {
+		orDefault(&m.Toolbox.Place, settings.PlaceMemory)
+		v.oneOf("toolbox.place", m.Toolbox.Place, settings.PlaceMemory, settings.PlaceMedium)
+		v.packages("toolbox", m.Toolbox.Toolbox)
+	}
+	v.limits(m.Limits)
 }
 
 // kernel validates the agent's kernel.

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -64,8 +66,14 @@ func (p *publication) document(ctx context.Context, machine manifest.Machine) er
 	m := *p.manifest
 	m.Document, m.Documents, m.Default = id, false, nil
 	m.Machines = []manifest.Machine{machine}
+	m.Menu = nil
+	m.Machines[0].Menu = cmp.Or(machine.Menu, p.manifest.Menu)
+	names := machine.Boot
+	if menu := m.Machines[0].Menu; menu != nil {
+		names = slices.Concat(names, menu.Entries)
+	}
 	m.Entries = map[string]manifest.Entry{}
-	for _, name := range machine.Boot {
+	for _, name := range names {
 		if e, ok := p.manifest.Entries[name]; ok {
 			m.Entries[name] = e
 		}

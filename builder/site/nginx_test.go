@@ -102,7 +102,7 @@ func TestNginxDoesTheSame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, ref := range refs(a.Manifest.Entries) {
+		for _, ref := range a.Manifest.Refs() {
 			got := make(buffer, ref.Size)
 			if err := client.Object(t.Context(), []string{base + "/" + ref.Path()}, ref, got, nil); err != nil {
 				t.Error(err)

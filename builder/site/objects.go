@@ -15,7 +15,7 @@ import (
 
 // objects puts every object of the manifest in its place.
 func (p *publication) objects(ctx context.Context) error {
-	for _, ref := range refs(p.manifest.Entries) {
+	for _, ref := range p.manifest.Refs() {
 		added, err := p.object(ctx, ref, p.Objects[ref])
 		if err != nil {
 			return err

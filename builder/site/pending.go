@@ -85,7 +85,7 @@ func (p *publication) pending(file string) (*manifest.Manifest, []byte, error) {
 
 // present makes sure that the site still holds the objects.
 func (p *publication) present(ctx context.Context) error {
-	for _, ref := range refs(p.manifest.Entries) {
+	for _, ref := range p.manifest.Refs() {
 		if err := verify(ctx, filepath.Join(p.Dir, ref.Path()), ref); err != nil {
 			return fmt.Errorf("publish once more: %w", err)
 		}

@@ -33,8 +33,12 @@ type PublishOptions struct {
 	Entries  map[string]manifest.Entry
 	Machines []manifest.Machine
 	Default  []string
-	// Objects is, for all that the Entries name, the path of the file with its
-	// bytes.
+	// Menu is for the machines without one, Limits tighten those of the agent, and
+	// Files are for scripts, as [manifest.Manifest] has them.
+	Menu   *manifest.Menu
+	Limits *manifest.Limits
+	Files  map[string]object.Ref
+	// Objects is, for all that is named above, the path of the file with its bytes.
 	Objects map[object.Ref]string
 	// Documents gives each of the Machines a document of its own.
 	Documents bool
@@ -171,6 +175,7 @@ func (p *publication) describe() error {
 		Issued: p.Now.UTC().Truncate(time.Second), Expires: p.Now.Add(p.Valid).UTC().Truncate(time.Second),
 		Product: p.Product, Arch: p.Arch, Channel: p.Channel,
 		Entries: p.Entries, Documents: p.Documents, Default: p.Default,
+		Menu: p.Menu, Limits: p.Limits, Files: p.Files,
 	}
 	if !p.Documents {
 		m.Machines = p.Machines
@@ -183,11 +188,23 @@ func (p *publication) describe() error {
 // revoked refuses objects that no machine would start.
 func (p *publication) revoked() error {
 	for name, e := range p.manifest.Entries {
-		for _, ref := range refs(map[string]manifest.Entry{name: e}) {
-			if r, ok := p.store.Revokes(ref.SHA256); ok {
-				return fmt.Errorf("entry %q: object %s: %w since %s: %s",
-					name, ref.SHA256, accept.ErrRevoked, r.Since.Format(time.DateOnly), r.Reason)
-			}
+		if err := p.notRevoked(e.Refs()...); err != nil {
+			return fmt.Errorf("entry %q: %w", name, err)
+		}
+	}
+	for name, ref := range p.manifest.Files {
+		if err := p.notRevoked(ref); err != nil {
+			return fmt.Errorf("file %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// notRevoked refuses objects that the newest statement revokes.
+func (p *publication) notRevoked(refs ...object.Ref) error {
+	for _, ref := range refs {
+		if r, ok := p.store.Revokes(ref.SHA256); ok {
+			return fmt.Errorf("object %s: %w since %s: %s", ref.SHA256, accept.ErrRevoked, r.Since.Format(time.DateOnly), r.Reason)
 		}
 	}
 	return nil

@@ -105,7 +105,7 @@ func (p *project) offers(t testing.TB, version int64) {
 		if a.Manifest.Version != version {
 			t.Errorf("site has version %d, want %d", a.Manifest.Version, version)
 		}
-		for _, ref := range refs(a.Manifest.Entries) {
+		for _, ref := range a.Manifest.Refs() {
 			if err := verify(t.Context(), filepath.Join(p.options.Dir, ref.Path()), ref); err != nil {
 				t.Error(err)
 			}

@@ -1,6 +1,6 @@
 // Package site writes and serves the folder that machines boot from:
 //
-//	objects/<sha256>                  kernels and initrds
+//	objects/<sha256>                  kernels, initrds, scripts, images
 //	trust/1.json 1.json.sig ...       the trust statements
 //	machines/<id>.json <id>.json.sig  documents for single machines, if any
 //	manifest.json manifest.json.sig   what there is to boot
@@ -42,13 +42,9 @@ package site
 
 import (
 	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/farboot/farboot/payload/clock"
-	"github.com/farboot/farboot/payload/manifest"
-	"github.com/farboot/farboot/payload/object"
 )
 
 var (
@@ -66,23 +62,4 @@ var (
 // deskTime is now as the operator's computer tells it, who answers for it.
 func deskTime(now time.Time) clock.Time {
 	return clock.Time{Now: now, Trusted: true, Source: "this computer"}
-}
-
-// refs returns every object that the entries name, each once.
-func refs(entries map[string]manifest.Entry) []object.Ref {
-	seen := map[object.Ref]bool{}
-	var list []object.Ref
-	for _, name := range slices.Sorted(maps.Keys(entries)) {
-		l := entries[name].Linux
-		if l == nil {
-			continue
-		}
-		for _, ref := range append([]object.Ref{l.Kernel}, l.Initrd...) {
-			if !seen[ref] {
-				seen[ref] = true
-				list = append(list, ref)
-			}
-		}
-	}
-	return list
 }

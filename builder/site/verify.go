@@ -188,9 +188,14 @@ func (v *verification) entries(a *accept.Accepted) {
 			v.problem("entry %q: %w", name, err)
 		}
 	}
+	for name := range a.Manifest.Files {
+		if _, err := a.Object(name); err != nil {
+			v.problem("file %q: %w", name, err)
+		}
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, ref := range refs(a.Manifest.Entries) {
+	for _, ref := range a.Manifest.Refs() {
 		v.objects[ref] = true
 	}
 }

@@ -10,10 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/farboot/farboot/builder/keys"
-	"github.com/farboot/farboot/builder/leak"
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/builder/site"
-	"github.com/farboot/farboot/builder/source"
+	"github.com/farboot/farboot/builder/stock"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/trust"
@@ -103,7 +102,7 @@ func (p *publish) run(c *cobra.Command, path string) error {
 		return err
 	}
 	defer blobs.Close()
-	o, err := siteOptions(d.recipe, blobs)
+	o, err := siteOptions(d.recipe, stock.New(c.Context(), stock.Parts{Recipe: d.recipe, Lock: d.lock, Blobs: blobs, Cache: d.cache, Warn: d.progress.warn}))
 	if err != nil {
 		return err
 	}
@@ -249,34 +248,31 @@ func (p *publish) report(c *cobra.Command, r published) error {
 }
 
 // siteOptions turns a recipe with its fetched inputs into what is published.
-func siteOptions(r *recipe.Recipe, blobs *source.Blobs) (site.PublishOptions, error) {
+func siteOptions(r *recipe.Recipe, stock *stock.Stock) (site.PublishOptions, error) {
 	s := r.Site
 	o := site.PublishOptions{
 		Product: s.Product, Arch: "amd64", Channel: s.Channel, Default: s.Default, Documents: s.Documents,
 		Valid:   time.Duration(*s.ValidDays) * 24 * time.Hour,
-		Entries: map[string]manifest.Entry{}, Objects: map[object.Ref]string{},
+		Entries: map[string]manifest.Entry{}, Files: map[string]object.Ref{},
+		Menu: s.Menu.Manifest(), Limits: (*manifest.Limits)(s.Limits),
 	}
 	for _, m := range s.AllMachines() {
-		o.Machines = append(o.Machines, manifest.Machine{Match: manifest.Match(m.Match), Boot: m.Boot})
-	}
-	// An input is scanned before it becomes an object.
-	ref := func(in recipe.Input) (object.Ref, error) {
-		path, ref, err := blobs.Path(in)
-		if err == nil {
-			err = leak.File(in.Name(), path)
-		}
-		if err != nil {
-			return object.Ref{}, err
-		}
-		o.Objects[ref] = path
-		return ref, nil
+		o.Machines = append(o.Machines, m.Manifest())
 	}
 	for _, name := range s.EntryNames() {
-		e, err := s.Entries[name].Manifest(ref)
+		e, err := s.Entries[name].Manifest(stock)
 		if err != nil {
 			return o, err
 		}
 		o.Entries[name] = e
 	}
+	for name, content := range s.Files {
+		ref, err := stock.Object(content)
+		if err != nil {
+			return o, err
+		}
+		o.Files[name] = ref
+	}
+	o.Objects = stock.Paths()
 	return o, nil
 }
