@@ -70,6 +70,7 @@ type Processes struct {
 // directory; empty is this process's own. They need CAP_SYS_CHROOT for another.
 func NewProcesses(root string) *Processes {
 	p := &Processes{root: root, running: map[int]*Process{}}
+	hear()
 	ended, stopped := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(ended, unix.SIGCHLD)
 	p.stop = sync.OnceFunc(func() {
@@ -87,6 +88,18 @@ func NewProcesses(root string) *Processes {
 		}
 	}, func(error) {})
 	return p
+}
+
+// hear turns signals that this process ignores into such that it hears and does
+// not heed. To itself it is the same; but ignored signals stay ignored in each
+// program that it starts (execve(2)), and no shell could even trap them.
+func hear() {
+	unheeded := make(chan os.Signal, 1)
+	for _, sig := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGTERM} {
+		if signal.Ignored(sig) {
+			signal.Notify(unheeded, sig)
+		}
+	}
 }
 
 // Start starts a program as the leader of a session of its own. The error wraps

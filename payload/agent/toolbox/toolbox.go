@@ -112,6 +112,14 @@ func (c Config) upper() (string, error) {
 	return fmt.Sprint(c.Free / 2), nil
 }
 
+// Environ is what every program in a toolbox finds in its environment.
+func Environ() []string {
+	return []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh", "LANG=C.UTF-8",
+	}
+}
+
 // Root returns the path of the toolbox's root directory.
 func (t *Toolbox) Root() string { return filepath.Join(t.config.Dir, "root") }
 

@@ -12,12 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/farboot/farboot/payload/agent/toolbox/toolboxtest"
 	"golang.org/x/sys/unix"
 )
 
 // What a program finds in the toolbox.
 func TestInside(t *testing.T) {
-	if !machine(t) {
+	if !toolboxtest.Machine(t) {
 		return
 	}
 	box := open(t, 64<<20)
@@ -52,7 +53,7 @@ func TestInside(t *testing.T) {
 
 // What is written is bounded, and the image is not changed.
 func TestBounded(t *testing.T) {
-	if !machine(t) {
+	if !toolboxtest.Machine(t) {
 		return
 	}
 	box := open(t, 2*minUpper)
@@ -74,10 +75,9 @@ func TestBounded(t *testing.T) {
 
 // After Close there is no trace, whatever was left behind in it.
 func TestClose(t *testing.T) {
-	if !machine(t) {
+	if !toolboxtest.Machine(t) {
 		return
 	}
-	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGHUP) // as PID 1 does
 	box := open(t, -1)
 	p := box.Processes()
 	// A daemon without a parent, a shell that fights back, and mounts on mounts,
@@ -119,9 +119,26 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// PID 1 heeds no signals, and its children do.
+func TestSignals(t *testing.T) {
+	if !toolboxtest.Machine(t) {
+		return
+	}
+	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGTERM)
+	box := open(t, -1)
+	for _, name := range []string{"TERM", "HUP", "INT", "PIPE"} {
+		want := "killed by SIG" + name
+		if out, status := box.Processes().sh(t, "kill -"+name+" $$; echo deaf"); status.String() != want {
+			t.Errorf("%q, %s; want %s", out, status, want)
+		}
+		must(t, unix.Kill(1, unix.SignalNum("SIG"+name)))
+	}
+	must(t, box.Close())
+}
+
 // PID 1 takes care of orphans, and of nobody else's children.
 func TestOrphans(t *testing.T) {
-	if !machine(t) {
+	if !toolboxtest.Machine(t) {
 		return
 	}
 	box := open(t, -1)
@@ -141,10 +158,10 @@ func TestOrphans(t *testing.T) {
 
 // Each cause has its name, and leaves nothing behind.
 func TestOpenErrors(t *testing.T) {
-	if !machine(t) {
+	if !toolboxtest.Machine(t) {
 		return
 	}
-	good, err := os.ReadFile(image(t).Name())
+	good, err := os.ReadFile(toolboxtest.Image(t).Name())
 	must(t, err)
 	damaged := bytes.Clone(good)
 	copy(damaged[64:96], bytes.Repeat([]byte{0xff}, 32)) // where the tables begin
@@ -177,10 +194,10 @@ func TestOpenErrors(t *testing.T) {
 
 // A kernel without loop devices is told by name.
 func TestNoDriver(t *testing.T) {
-	if !machine(t) {
+	if !toolboxtest.Machine(t) {
 		return
 	}
-	img := image(t)
+	img := toolboxtest.Image(t)
 	must(t, unix.Mount("tmpfs", "/dev", "tmpfs", 0, ""))
 	must(t, os.WriteFile("/dev/null", nil, 0o666))
 	ctx, cancel := context.WithCancel(t.Context())
