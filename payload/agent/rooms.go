@@ -48,7 +48,6 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		Flush: c.Flush,
 		Ready: func(ctx context.Context, limit time.Duration) error {
 			loader.Wait(ctx, limit)
-			loader.Need(netconf.Modules(medium.Networks)...)
 			if err := persist.Mount(modulesDir()); err != nil {
 				c.Printf("%v", err)
 			}
@@ -64,10 +63,14 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		Remember:  func(s state.State) error { return places().Save(s) },
 		Places:    func() []string { return places().Names() },
 		Holder:    func() string { return places().Holder() },
-		Network: func(ctx context.Context, limits network.Limits) boot.Network {
-			return network.Open(ctx, sysfs, limits, c.Printf, medium.Networks...)
+		Network: func(ctx context.Context, limits network.Limits, networks ...netconf.Network) boot.Network {
+			if names := netconf.Modules(networks); len(names) > 0 {
+				loader.Need(names...)
+			}
+			return network.Open(ctx, sysfs, limits, c.Printf, networks...)
 		},
-		Objects: os.DirFS(settings.ObjectDir),
+		ReadFile: func(name string, most int64) ([]byte, string, error) { return places().ReadFile(name, most) },
+		Objects:  os.DirFS(settings.ObjectDir),
 		Systems: func(ctx context.Context) ([]local.System, func() error, error) {
 			if err := os.MkdirAll(mounts, 0o700); err != nil {
 				return nil, nil, err

@@ -26,6 +26,10 @@ import (
 // ErrMalformed is wrapped by the errors of [Decode] and [Check].
 var ErrMalformed = errors.New("network settings")
 
+// File is where the owner of a stick puts a list of networks for the machine that
+// it is in: on the stick's EFI system partition.
+const File = "farboot/networks.json"
+
 // The bounds of a list. They are what the agent can still try in parallel.
 const (
 	// MaxSize bounds the text of a list, in bytes. A long one has 2000.

@@ -18,7 +18,6 @@
 package boot
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -62,7 +61,9 @@ type Rooms struct {
 	Remember func(state.State) error
 	Places   func() []string
 	Holder   func() string
-	Network  func(ctx context.Context, limits network.Limits) Network
+	Network  func(ctx context.Context, limits network.Limits, networks ...netconf.Network) Network
+	// ReadFile is persist's.
+	ReadFile func(name string, most int64) (data []byte, from string, err error)
 	// Objects are the files on the medium, each named by its SHA-256.
 	Objects fs.FS
 	// Systems is local.Find.
@@ -88,6 +89,7 @@ type Rooms struct {
 type Network interface {
 	Next(ctx context.Context) (nic string, lease network.Lease, err error)
 	Use() netconf.Use
+	Conf() netconf.Network
 	Quiet()
 	Close()
 }
@@ -112,6 +114,10 @@ type boot struct {
 	recalled bool        // whether that was read
 	dropped  bool        // whether unused drivers were
 	site     string      // which the last manifest is from
+	rounds   int         // from 1
+
+	stick     []netconf.Network // by the file on the stick
+	stickRead bool              // whether that was read
 
 	done    map[string]bool      // entries that have done their work in this boot, by tryKey
 	choices map[object.ID]string // what was chosen of each manifest; "" is nothing
@@ -142,16 +148,16 @@ func (b *boot) run(ctx context.Context) error {
 	}
 	b.startClock()
 	b.tellTrust()
-	for rounds := 1; ; rounds++ {
+	for b.rounds = 1; ; b.rounds++ {
 		result := b.round(ctx)
-		if result != idle && result != started && rounds >= b.limits.Fallback {
+		if result != idle && result != started && b.rounds >= b.limits.Fallback {
 			result = b.fallback(ctx)
 		}
 		if result == started {
 			return nil
 		}
-		wait := b.limits.pause(rounds)
-		b.Log("waiting %.1f s, then starting over (round %d)", wait.Seconds(), rounds+1)
+		wait := b.limits.pause(b.rounds)
+		b.Log("waiting %.1f s, then starting over (round %d)", wait.Seconds(), b.rounds+1)
 		pause(ctx, wait)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -177,23 +183,19 @@ func newBoot(rooms Rooms, medium Medium, limits Limits) *boot {
 
 // round goes from the network to the hand-over once, over each network in turn.
 func (b *boot) round(ctx context.Context) end {
-	net := b.Network(ctx, b.limits.Network)
-	defer net.Close()
+	net := new(line)
+	b.open(ctx, net, b.networks())
+	defer func() { net.Close() }()
 	defer b.crashed(ctx)
-	b.recall() // while the cards ask for leases
+	b.recall() // while the cards ask for leases; it waits for the stick
+	if b.readStick() {
+		b.open(ctx, net, b.networks())
+	}
 	for {
-		end := b.Story.Stage("network")
-		_, lease, err := net.Next(ctx)
-		end()
-		if err != nil {
+		if err := b.next(ctx, net); err != nil {
 			b.fail("network", err)
 			return failed
 		}
-		if proxy := cmp.Or(lease.Proxy, b.medium.Proxy); proxy != b.proxy {
-			b.connect(proxy)
-		}
-		b.documents.Close() // connections of the network before lead nowhere
-		b.objects.Close()
 		switch result := b.sites(ctx, net); result {
 		case idle:
 			b.post(ctx, report.Done)

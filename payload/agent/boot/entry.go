@@ -22,7 +22,7 @@ type job struct {
 	name  string
 	entry manifest.Entry
 	from  *accept.Accepted // nil where the medium carries the entry
-	net   Network          // nil where none is up
+	net   *line            // nil where none is up
 	// machine is the manifest's record of this one.
 	machine manifest.Machine
 }

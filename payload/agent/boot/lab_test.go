@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -107,7 +108,8 @@ type lab struct {
 	carried  fstest.MapFS // objects on the medium
 	bootNext func() (string, error)
 	bark     bool
-	chosen   string // at the menu
+	chosen   string            // at the menu
+	stick    map[string]string // files on it
 	armError error
 
 	mu         sync.Mutex
@@ -123,6 +125,7 @@ type lab struct {
 	menus      []menu.Menu
 	reports    []report.Report
 	opened     int // networks
+	networks   [][]netconf.Network
 	closed     int
 	quiet      int
 	clock      time.Time
@@ -258,9 +261,16 @@ func (l *lab) rooms() Rooms {
 		Remember: l.save,
 		Places:   func() []string { return l.places },
 		Holder:   func() string { return strings.Join(l.places, "") },
-		Network: func(context.Context, network.Limits) Network {
+		Network: func(_ context.Context, _ network.Limits, networks ...netconf.Network) Network {
 			l.opened++
-			return &wire{lab: l}
+			l.networks = append(l.networks, networks)
+			return &wire{lab: l, networks: networks}
+		},
+		ReadFile: func(name string, _ int64) ([]byte, string, error) {
+			if data, ok := l.stick[name]; ok {
+				return []byte(data), "a stick", nil
+			}
+			return nil, "", fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 		},
 		Load:    l.loadKernel,
 		Objects: l.carried,
@@ -368,9 +378,13 @@ func (l *lab) said(prefix string) (lines []string) {
 
 // wire is the lab's network. It has one lease per round, or as many as next allows.
 type wire struct {
-	lab   *lab
-	given int
+	lab      *lab
+	networks []netconf.Network
+	given    int
 }
+
+// Conf is the first network that was asked for.
+func (w *wire) Conf() netconf.Network { return append(w.networks, netconf.Network{})[0] }
 
 func (w *wire) Next(ctx context.Context) (string, network.Lease, error) {
 	w.given++

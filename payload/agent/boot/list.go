@@ -42,7 +42,7 @@ type lookup func(name string) (job, error)
 
 // entries tries what the manifest lists for this machine, in order, but those
 // last that failed too often, and first what somebody at the console chose.
-func (b *boot) entries(ctx context.Context, net Network, a *accept.Accepted) end {
+func (b *boot) entries(ctx context.Context, net *line, a *accept.Accepted) end {
 	id := b.Identity()
 	machine := a.Manifest.For(id)
 	switch {
@@ -57,6 +57,10 @@ func (b *boot) entries(ctx context.Context, net Network, a *accept.Accepted) end
 	b.tighten(a.Manifest.Limits)
 	b.Log("choose: %s (%s)", strings.Join(names, ", then "), describe(id))
 	names = b.choose(ctx, a, machine.Menu, names)
+	if err := b.adopt(ctx, net, machine); err != nil {
+		b.fail("network", err)
+		return over
+	}
 	b.drop(a, names, machine.Menu)
 	return b.try(ctx, names, func(name string) (job, error) {
 		e, err := a.Entry(name)

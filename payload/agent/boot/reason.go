@@ -29,6 +29,8 @@ var (
 	errNotSaved = errors.New("not remembered")
 	// errNetwork says that an entry wants a network that cannot be handed over.
 	errNetwork = errors.New("the network cannot be given to the next system")
+	// errNetworks says that the file on the stick is no list of networks.
+	errNetworks = errors.New("the stick's networks cannot be used")
 	// errCameBack says that a watched entry did not come up.
 	errCameBack = errors.New("the machine came back")
 	// errKind says that this agent does not know the entry's kind.
@@ -76,6 +78,7 @@ var reasons = []struct {
 	{errDamaged, "damaged-medium"},
 	{errCameBack, "came-back"},
 	{errNetwork, "no-parameter"},
+	{errNetworks, "bad-networks"},
 	{local.ErrNone, "no-system"},
 	{handover.ErrFirmware, "no-boot-device"},
 	{watchdog.ErrNone, "no-watchdog"},

@@ -67,7 +67,7 @@ func (b *boot) tighten(l *manifest.Limits) {
 // say that objects are asked for elsewhere first, and the boot goes on.
 //
 // Once a manifest's entries have all done their work, no other is looked at.
-func (b *boot) sites(ctx context.Context, net Network) end {
+func (b *boot) sites(ctx context.Context, net *line) end {
 	visiting, leave := context.WithCancel(ctx)
 	defer leave()
 	if len(b.medium.Site) > 1 {

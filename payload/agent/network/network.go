@@ -164,6 +164,16 @@ func (n *Network) Use() netconf.Use {
 	return use
 }
 
+// Conf returns the settings of the network that is in use; zero where none is.
+func (n *Network) Conf() netconf.Network {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.active == nil {
+		return netconf.Network{}
+	}
+	return n.active.conf
+}
+
 // Close ends all asking and takes the addresses away.
 func (n *Network) Close() {
 	n.stop()
