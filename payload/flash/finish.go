@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/farboot/farboot/payload/flash/table"
 	"github.com/farboot/farboot/payload/flash/tailor"
 )
 
@@ -66,10 +65,8 @@ func (w *writer) settle(a []byte, atA int64, b []byte, atB int64) error {
 	if err := w.dev.Sync(); err != nil {
 		return err
 	}
-	scratch := aligned(table.Head)
-	defer unaligned(scratch)
 	for _, p := range ranges {
-		got := scratch[:len(p.data)]
+		got := w.scratch[:len(p.data)]
 		if _, err := w.dev.ReadAt(got, p.at); err != nil {
 			return fmt.Errorf("%w: read at byte %d: %w", ErrReadBack, p.at, err)
 		}

@@ -11,8 +11,8 @@
 //
 //  1. The first sector is zeroed and synced. From here on nothing boots: a BIOS
 //     finds no code, and UEFI no table, since a GPT counts only under an MBR.
-//  2. The first and the last MiB are zeroed, which takes away the old tables, and a
-//     mark in the first MiB says that this image has begun.
+//  2. The rest of the first MiB, and the last one, are filled with marks that say
+//     that this image has begun. That takes away the old tables.
 //  3. All else of the image is written, synced and read back.
 //  4. The rest of the first MiB is written, and what follows the table in the last
 //     one; the file system grows, files are put in; the table and its backup are

@@ -3,6 +3,7 @@ package flash
 import (
 	"bytes"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/farboot/farboot/payload/flash/table"
 	"github.com/farboot/farboot/payload/object"
@@ -24,37 +25,51 @@ const (
 	// markRoom is how many bytes must be zeros for a mark to be put at their end:
 	// what looks free may be the padding of something that ends there.
 	markRoom = 4096
-	// marksBegun is where the mark of a disk that is not done is: there is nothing
-	// else in the first MiB then.
-	marksBegun = table.Head - markSize
 )
 
 // newMark returns a mark. People find it by strings(1).
 func newMark(word string, image object.ID, at int64) []byte {
 	mark := make([]byte, markSize)
-	copy(mark, fmt.Sprintf("farboot flash 1 %s image=%s at=%d\n", word, image, at))
+	text := fmt.Sprintf("farboot flash 1 %s image=%s at=%d ", word, image, at)
+	copy(mark, fmt.Sprintf("%ssum=%08x\n", text, crc32.ChecksumIEEE([]byte(text))))
 	return mark
 }
 
-// isMark tells whether a sector is a mark of any image.
-func isMark(sector []byte) bool { return bytes.HasPrefix(sector, []byte("farboot flash ")) }
+// parseMark returns what a whole mark at this place says.
+func parseMark(sector []byte, at int64) (word string, image object.ID, ok bool) {
+	if !bytes.HasPrefix(sector, []byte("farboot flash 1 ")) {
+		return "", object.ID{}, false
+	}
+	var name string
+	if _, err := fmt.Sscanf(string(sector), "farboot flash 1 %s image=%s at=", &word, &name); err != nil {
+		return "", object.ID{}, false
+	}
+	image, err := object.ParseID(name)
+	return word, image, err == nil && bytes.Equal(sector, newMark(word, image, at))
+}
 
-// findMark tells what the marks in the first MiB of a disk say.
-func findMark(head []byte, image object.ID) (state, bool) {
+// begunMarks fills what is held back from a disk while it is not written: no
+// firmware takes it for anything, and since each sector is different a disk that
+// keeps other bytes in the same place is found out.
+func begunMarks(to []byte, image object.ID, at int64) {
+	for i := 0; i < len(to); i += markSize {
+		copy(to[i:], newMark("begun", image, at+int64(i)))
+	}
+}
+
+// findMark tells what the marks in the first MiB of a disk say, and whether there
+// is one of another image that was done.
+func findMark(head []byte, image object.ID) (held state, other bool) {
 	boots := !isZero(head[:markSize])
-	other := false
-	for at := int64(0); at < int64(len(head)); at += markSize {
-		sector := head[at : at+markSize]
-		if !isMark(sector) {
-			continue
-		}
-		done := bytes.Equal(sector, newMark("done", image, at))
+	for at := 0; at < len(head); at += markSize {
+		word, of, ok := parseMark(head[at:at+markSize], int64(at))
 		switch {
-		case done && boots:
-			return marked, true
-		case !boots && (done || bytes.Equal(sector, newMark("begun", image, at))):
-			return begun, true
-		case boots && bytes.HasPrefix(sector, []byte("farboot flash 1 done ")):
+		case !ok:
+		case of == image && boots && word == "done":
+			return marked, false
+		case of == image && !boots:
+			return begun, false
+		case boots && word == "done":
 			other = true
 		}
 	}
@@ -80,7 +95,11 @@ func place(head []byte, t *table.Table) int64 {
 	}
 	at := end&^(markRoom-1) - markSize
 	room := at + markSize - markRoom
-	if room < start || !isZero(head[room:at]) || !isZero(head[at:at+markSize]) && !isMark(head[at:at+markSize]) {
+	if room < start {
+		return 0
+	}
+	_, _, old := parseMark(head[at:at+markSize], at) // of the disk that the image was copied from
+	if !isZero(head[room:at]) || !old && !isZero(head[at:at+markSize]) {
 		return 0
 	}
 	return at

@@ -27,7 +27,7 @@ type reader struct {
 // near is how many bytes of an image that is not compressed are read and thrown
 // away rather than asking anew from behind them: what a link brings in the time of
 // a request.
-const near = 4 << 20
+const near = 1 << 20
 
 // chunk reads chunk i into buf. That the bytes are right is not known yet. Its
 // errors are ErrWrong, or the source's.
@@ -88,11 +88,12 @@ func (r *reader) judge(ctx context.Context, i int, err error) error {
 	return fmt.Errorf("%w, in chunk %d at byte %d: %w", ErrWrong, i, r.index.Start(i), err)
 }
 
-// end wants nothing to follow the last chunk.
+// end wants nothing to follow the last chunk. If something does, that tells of whom it
+// came, not of the image, of which each chunk is judged for itself.
 func (r *reader) end(ctx context.Context) error {
 	last := len(r.index.Chunks)
-	if r.at < last {
-		return nil // the last chunks were not asked for
+	if r.at < last || r.stream == nil {
+		return nil // the last chunks were not asked for, or are known to be right
 	}
 	n, err := io.CopyN(io.Discard, r.stream, 1)
 	if n == 0 && errors.Is(err, io.EOF) {

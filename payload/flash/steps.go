@@ -1,6 +1,7 @@
 package flash
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -92,7 +93,7 @@ func (w *writer) outside(i int) bool {
 }
 
 // begin takes away all by which the disk might boot, the first sector first, and
-// leaves the mark that says what has begun.
+// leaves marks that say what has begun.
 func (w *writer) begin() error {
 	if err := w.dev.Zero(0, int64(w.dev.Sector())); err != nil {
 		return fmt.Errorf("write at byte 0: %w", err)
@@ -100,14 +101,10 @@ func (w *writer) begin() error {
 	if err := w.dev.Sync(); err != nil {
 		return err
 	}
-	blank := aligned(table.Head)
-	defer unaligned(blank)
-	if _, err := w.dev.WriteAt(blank, w.tailAt); err != nil {
-		return fmt.Errorf("write at byte %d: %w", w.tailAt, err)
-	}
-	copy(blank[marksBegun:], newMark("begun", w.image, marksBegun))
-	if _, err := w.dev.WriteAt(blank, 0); err != nil {
-		return fmt.Errorf("write at byte 0: %w", err)
+	for _, at := range []int64{w.tailAt, 0} {
+		if _, err := w.dev.WriteAt(w.marks(at), at); err != nil {
+			return fmt.Errorf("write at byte %d: %w", at, err)
+		}
 	}
 	if err := w.dev.Sync(); err != nil {
 		return err
@@ -116,6 +113,16 @@ func (w *writer) begin() error {
 		w.log("%s: the kernel keeps the old partitions: %v", w.dev.Node(), err)
 	}
 	return nil
+}
+
+// marks returns what the first MiB, or the last one, holds while the disk is not
+// written. The slice is good until the next call.
+func (w *writer) marks(at int64) []byte {
+	begunMarks(w.scratch, w.image, at)
+	if at == 0 {
+		clear(w.scratch[:w.dev.Sector()])
+	}
+	return w.scratch
 }
 
 // zeroStep is how many bytes are zeroed between two looks at the progress.
@@ -193,14 +200,20 @@ func (w *writer) produce(ctx context.Context, tasks chan<- task) error {
 		}
 		tasks <- task{i, buf}
 	}
-	return w.in.end(ctx)
+	if err := w.in.end(ctx); err != nil {
+		w.log("%v; the image is whole all the same", err)
+		w.job.Source.Wrong(err)
+	}
+	return nil
 }
 
-// verify reads all of the image back from the disk.
+// verify reads all of the image back from the disk, but for what is held, in whose
+// places there must still be the marks: a disk that has less room than it says
+// would have put other bytes over them.
 func (w *writer) verify(ctx context.Context) error {
 	w.in.close()
 	w.meter.begin("verify", w.index.Size())
-	return w.each(ctx, "reading back", func(int) bool { return true }, func(t task) error {
+	err := w.each(ctx, "reading back", func(int) bool { return true }, func(t task) error {
 		data, err := w.get(t.chunk, t.buf)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrReadBack, err)
@@ -211,6 +224,20 @@ func (w *writer) verify(ctx context.Context) error {
 		w.meter.add(w.index.Len(t.chunk))
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	got := aligned(table.Head)
+	defer unaligned(got)
+	for _, at := range []int64{0, w.tailAt} {
+		if _, err := w.dev.ReadAt(got, at); err != nil {
+			return fmt.Errorf("%w: read at byte %d: %w", ErrReadBack, at, err)
+		}
+		if !bytes.Equal(got, w.marks(at)) {
+			return fmt.Errorf("%w: %w: what was written elsewhere has come to byte %d", ErrReadBack, ErrFake, at)
+		}
+	}
+	return nil
 }
 
 // misread tells what is wrong with a disk that gives other bytes for chunk i.

@@ -16,14 +16,15 @@ import (
 
 // writer is one disk on its way to hold an image.
 type writer struct {
-	dev    Device
-	job    Job
-	index  *caibx.Index
-	image  object.ID // names the image: the hash of its index
-	in     reader
-	meter  meter
-	log    func(format string, args ...any)
-	before []byte // the disk's first MiB as it was
+	dev     Device
+	job     Job
+	index   *caibx.Index
+	image   object.ID // names the image: the hash of its index
+	in      reader
+	meter   meter
+	log     func(format string, args ...any)
+	before  []byte // the disk's first MiB as it was
+	scratch []byte // of one MiB
 
 	// head and tail are what the first and the last MiB will hold. They are kept
 	// from the disk until all else is there.
@@ -51,14 +52,15 @@ func workers() int { return min(max(runtime.GOMAXPROCS(0), 2), 4) }
 func newWriter(dev Device, job Job, image object.ID) *writer {
 	w := &writer{
 		dev: dev, job: job, index: job.Index, image: image, log: job.Log,
-		in:     reader{source: job.Source, index: job.Index, format: job.Format},
-		meter:  meter{tell: job.Progress},
-		head:   aligned(table.Head),
-		tail:   aligned(table.Head),
-		tailAt: dev.Size() - table.Head,
-		before: aligned(table.Head),
-		free:   make(chan []byte, buffers()),
-		have:   make([]bool, len(job.Index.Chunks)),
+		in:      reader{source: job.Source, index: job.Index, format: job.Format},
+		meter:   meter{tell: job.Progress},
+		head:    aligned(table.Head),
+		tail:    aligned(table.Head),
+		tailAt:  dev.Size() - table.Head,
+		before:  aligned(table.Head),
+		scratch: aligned(table.Head),
+		free:    make(chan []byte, buffers()),
+		have:    make([]bool, len(job.Index.Chunks)),
 	}
 	for range buffers() {
 		w.free <- aligned(roundUp(int(job.Index.Max), dev.Sector()))
@@ -94,6 +96,7 @@ func (w *writer) close() {
 	unaligned(w.head)
 	unaligned(w.tail)
 	unaligned(w.before)
+	unaligned(w.scratch)
 }
 
 // piece is a part of a chunk that lies all on the disk, or all in what is held.
