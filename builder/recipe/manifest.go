@@ -13,6 +13,8 @@ import (
 type Maker interface {
 	// Object is an input, or what is written in the recipe.
 	Object(Content) (object.Ref, error)
+	// Program is Object of what begins with "#!".
+	Program(Content) (object.Ref, error)
 	// Text is what an input holds, for what is short.
 	Text(Input) (string, error)
 	// Layer is an initrd with these files.
@@ -74,7 +76,7 @@ func (e *KexecEntry) manifest(m Maker) (*manifest.Linux, error) {
 }
 
 func (e *ScriptEntry) manifest(m Maker) (*manifest.Script, error) {
-	program, err := m.Object(e.Program)
+	program, err := m.Program(e.Program)
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,8 @@ func (m maker) Object(c recipe.Content) (object.Ref, error) {
 	return of(c.Name()), m.err
 }
 
+func (m maker) Program(c recipe.Content) (object.Ref, error) { return m.Object(c) }
+
 func (m maker) Text(in recipe.Input) (string, error) {
 	return "# who may come in\n\n" + publicKey(1) + "  anna@desk\r\n" + publicKey(2), m.err
 }

@@ -13,6 +13,7 @@
 package stock
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -107,6 +108,29 @@ func (s *Stock) bytes(c recipe.Content) (name, path string, ref object.Ref, err 
 		err = leak.File(name, path)
 	}
 	return name, path, ref, err
+}
+
+// Program implements [recipe.Maker].
+func (s *Stock) Program(c recipe.Content) (object.Ref, error) {
+	ref, err := s.Object(c)
+	if err != nil {
+		return object.Ref{}, err
+	}
+	file := s.files[ref]
+	f, err := os.Open(file.Path)
+	if err != nil {
+		return object.Ref{}, err
+	}
+	defer f.Close()
+	// The kernel looks for the interpreter in 256 bytes (BINPRM_BUF_SIZE).
+	line, err := bufio.NewReaderSize(f, 256).ReadSlice('\n')
+	switch {
+	case !bytes.HasPrefix(line, []byte("#!")):
+		return object.Ref{}, fmt.Errorf("%s: does not begin with \"#!\" and an interpreter", file.Name)
+	case err == nil && bytes.HasSuffix(line, []byte("\r\n")):
+		return object.Ref{}, fmt.Errorf("%s: its lines end in CR LF, which Linux takes for a part of the interpreter's name", file.Name)
+	}
+	return ref, nil
 }
 
 // Text implements [recipe.Maker].
