@@ -100,7 +100,7 @@ func unpack(t *testing.T, v vectors.Vector) string {
 	for name, data := range v.Files {
 		put(name, data)
 	}
-	for _, content := range []string{"kernel", "old kernel", "initrd"} {
+	for _, content := range []string{"kernel", "old kernel", "initrd", "#!/bin/sh\n", "toolbox", "image", "index", "seed"} {
 		put(object.OfBytes([]byte(content)).Path(), []byte(content))
 	}
 	return dir

@@ -56,6 +56,7 @@ func corpus(t *testing.T) map[string]vectors.Vector {
 	m.chains()
 	m.revocations()
 	m.contents()
+	m.workContents()
 	m.versions()
 	m.documents()
 	m.clocks()
