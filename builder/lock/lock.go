@@ -12,6 +12,7 @@ package lock
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/farboot/farboot/payload/object"
@@ -42,6 +43,8 @@ type Lock struct {
 	Archive *Archive `json:"archive,omitzero"`
 	// Inputs are sorted by Name.
 	Inputs []Input `json:"inputs"`
+	// Toolboxes are what the recipe's lists of packages came to.
+	Toolboxes []Toolbox `json:"toolboxes,omitzero"`
 	// Sum is the SHA-256 over this file's own content without Sum.
 	Sum object.ID `json:"sum"`
 }
@@ -83,6 +86,32 @@ type Input struct {
 	// "security"; empty otherwise.
 	Repo string `json:"repo,omitzero"`
 	object.Ref
+}
+
+// Toolbox is a list of packages with all that they depend on. To look that up
+// again takes an index, and may give another answer.
+type Toolbox struct {
+	// Packages is the list that was asked for, sorted.
+	Packages []string `json:"packages"`
+	// All names the inputs that it came to, without "deb:", sorted.
+	All []string `json:"all"`
+}
+
+// Toolbox returns the inputs that a sorted list of packages came to.
+func (l *Lock) Toolbox(packages []string) ([]Input, bool) {
+	i := slices.IndexFunc(l.Toolboxes, func(t Toolbox) bool { return slices.Equal(t.Packages, packages) })
+	if i < 0 {
+		return nil, false
+	}
+	var all []Input
+	for _, name := range l.Toolboxes[i].All {
+		in, ok := l.Lookup("deb:" + name)
+		if !ok {
+			return nil, false
+		}
+		all = append(all, in)
+	}
+	return all, true
 }
 
 // Lookup returns the input called name.

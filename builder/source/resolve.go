@@ -33,6 +33,9 @@ func Resolve(ctx context.Context, r *recipe.Recipe, extra []recipe.Input, o Opti
 		}
 		l.Inputs = append(l.Inputs, got...)
 	}
+	if err := v.toolboxes(ctx, l); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(l.Inputs, func(a, b lock.Input) int { return strings.Compare(a.Name, b.Name) })
 	l.Inputs = slices.CompactFunc(l.Inputs, func(a, b lock.Input) bool { return a.Name == b.Name })
 	if o.Keep != nil && v.index == nil { // nothing new was read
@@ -51,10 +54,10 @@ func Resolve(ctx context.Context, r *recipe.Recipe, extra []recipe.Input, o Opti
 // kept returns what the lock that is kept has for a package, with what it leads
 // to; nothing if it has none from these repositories.
 func (v *resolver) kept(in recipe.Input) []lock.Input {
-	l, now := v.options.Keep, archive(v.recipe.Apt())
-	if l == nil || l.Archive == nil || l.Archive.Suite != now.Suite || l.Archive.Source != now.Source {
+	if !v.keeps() {
 		return nil
 	}
+	l := v.options.Keep
 	have, ok := l.Lookup(in.Name())
 	if !ok {
 		return nil
@@ -65,6 +68,12 @@ func (v *resolver) kept(in recipe.Input) []lock.Input {
 	return slices.DeleteFunc(slices.Clone(l.Inputs), func(i lock.Input) bool {
 		return i.Name != have.Name && !strings.HasPrefix(i.Name, "deb:"+kernelPrefix)
 	})
+}
+
+// keeps tells whether there is a lock to keep, from these repositories.
+func (v *resolver) keeps() bool {
+	l, now := v.options.Keep, archive(v.recipe.Apt())
+	return l != nil && l.Archive != nil && l.Archive.Suite == now.Suite && l.Archive.Source == now.Source
 }
 
 // isKernel tells whether a package is the one with the agent's kernel, or leads

@@ -151,7 +151,7 @@ func (s *solver) meet(c *choice) error {
 // isMet tells whether one of the alternatives is chosen already.
 func (s *solver) isMet(group AnyOf) bool {
 	return slices.ContainsFunc(group, func(r Relation) bool {
-		if c := s.chosen[r.Name]; c != nil && r.allows(c.Version) {
+		if c := s.chosen[r.Name]; c != nil && r.Allows(c.Version) {
 			return true
 		}
 		return slices.ContainsFunc(s.provided[r.Name], func(name string) bool {
@@ -188,7 +188,7 @@ func (s *solver) meetAny(c *choice, group AnyOf) error {
 // candidates lists the packages that would meet a relation, best first.
 func (s *solver) candidates(r Relation) ([]string, error) {
 	var names []string
-	if e, ok := s.index.packages[r.Name]; ok && r.allows(e.version) {
+	if e, ok := s.index.packages[r.Name]; ok && r.Allows(e.version) {
 		names = append(names, r.Name)
 	}
 	var providers []Package
@@ -248,7 +248,7 @@ func (p Package) rank() int {
 // meets no relation that has one (Debian Policy 7.5).
 func (p Package) provides(r Relation) bool {
 	return slices.ContainsFunc(p.Provides, func(have Relation) bool {
-		return have.Name == r.Name && (r.Op == "" || have.Op != "" && r.allows(have.Version))
+		return have.Name == r.Name && (r.Op == "" || have.Op != "" && r.Allows(have.Version))
 	})
 }
 
@@ -261,7 +261,7 @@ func exclude(a, b *choice) error {
 			relations []Relation
 		}{{"conflicts with", c.Conflicts}, {"breaks", c.Breaks}} {
 			for _, r := range field.relations {
-				if r.Name == other.Name && r.allows(other.Version) || other.provides(r) {
+				if r.Name == other.Name && r.Allows(other.Version) || other.provides(r) {
 					return fmt.Errorf("%w: %s %s %s; %s is wanted as %s, %s as %s",
 						ErrConflict, c.Name, field.verb, r, c.Name, c.chain(), other.Name, other.chain())
 				}

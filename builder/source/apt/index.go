@@ -80,10 +80,10 @@ func (x *Index) Lookup(name string) (Package, error) {
 	if p.Depends, err = parseDepends(e.depends); err != nil {
 		return Package{}, fmt.Errorf("package %q: Depends: %w", name, err)
 	}
-	if p.Conflicts, err = parseRelations(e.conflicts); err != nil {
+	if p.Conflicts, err = ParseRelations(e.conflicts); err != nil {
 		return Package{}, fmt.Errorf("package %q: Conflicts: %w", name, err)
 	}
-	if p.Breaks, err = parseRelations(e.breaks); err != nil {
+	if p.Breaks, err = ParseRelations(e.breaks); err != nil {
 		return Package{}, fmt.Errorf("package %q: Breaks: %w", name, err)
 	}
 	if p.Provides, err = parseProvides(e.provides); err != nil {

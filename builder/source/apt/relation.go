@@ -29,8 +29,8 @@ func (r Relation) String() string {
 	return fmt.Sprintf("%s (%s %s)", r.Name, r.Op, r.Version)
 }
 
-// allows tells whether a version will do.
-func (r Relation) allows(v string) bool {
+// Allows tells whether a version will do.
+func (r Relation) Allows(v string) bool {
 	c := version.Compare(v, r.Version)
 	switch r.Op {
 	case "<<":
@@ -80,7 +80,7 @@ func parseDepends(field string) ([]AnyOf, error) {
 
 // parseProvides reads a Provides field.
 func parseProvides(field string) ([]Relation, error) {
-	list, err := parseRelations(field)
+	list, err := ParseRelations(field)
 	if err != nil {
 		return nil, err
 	}
@@ -92,9 +92,9 @@ func parseProvides(field string) ([]Relation, error) {
 	return list, nil
 }
 
-// parseRelations reads a field without alternatives: Provides, Conflicts or
-// Breaks.
-func parseRelations(field string) ([]Relation, error) {
+// ParseRelations reads a field without alternatives: Provides, Conflicts,
+// Breaks or Replaces.
+func ParseRelations(field string) ([]Relation, error) {
 	var list []Relation
 	for _, part := range splitList(field) {
 		r, err := parseRelation(part)

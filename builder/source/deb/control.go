@@ -16,6 +16,8 @@ type Control struct {
 	Architecture string `json:"architecture"`
 	// Depends is as it is written: "kmod, linux-base (>= 4.3~), a | b".
 	Depends string `json:"depends,omitzero"`
+	// Replaces says of which packages this one may overwrite files.
+	Replaces string `json:"replaces,omitzero"`
 }
 
 // readControl takes the control file out of control.tar. Whatever else lies
@@ -63,6 +65,7 @@ func parseControl(r io.Reader) (Control, error) {
 		Version:      fields.Get("Version"),
 		Architecture: fields.Get("Architecture"),
 		Depends:      fields.Get("Depends"),
+		Replaces:     fields.Get("Replaces"),
 	}
 	if c.Package == "" || c.Version == "" || c.Architecture == "" {
 		return Control{}, malformed("control: want Package, Version and Architecture")
