@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/farboot/farboot/payload/authkey"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/strictjson"
 	"github.com/farboot/farboot/payload/trust"
@@ -89,11 +90,11 @@ func (s *Set) describeManifest(m manifest.Manifest, data []byte) (Request, error
 		fmt.Sprintf("issued %s, expires %s", day(m.Issued), day(m.Expires)),
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Entries)) {
-		line := fmt.Sprintf("entry %s: %s", name, printable(m.Entries[name].Title))
-		if l := m.Entries[name].Linux; l != nil {
-			line += fmt.Sprintf("; kernel %s, %d initrds, command line %s", l.Kernel.SHA256, len(l.Initrd), printable(l.Cmdline))
+		e := m.Entries[name]
+		r.Summary = append(r.Summary, fmt.Sprintf("entry %s: %s%s", name, printable(e.Title), describeEntry(e)))
+		if e.Rescue != nil {
+			r.Summary = append(r.Summary, describeKeys(name, e.Rescue.Keys)...)
 		}
-		r.Summary = append(r.Summary, line)
 	}
 	r.Summary = append(r.Summary, fmt.Sprintf("%d machines have entries of their own; all others boot: %s", len(m.Machines), strings.Join(m.Default, ", ")))
 	if s == nil {
@@ -113,6 +114,36 @@ func (s *Set) describeManifest(m manifest.Manifest, data []byte) (Request, error
 	r.ballot, err = ballotFor(st, r.Purpose)
 	r.Able, r.keys, r.revoked = r.able, st.Keys, st.Revoked
 	return r, err
+}
+
+// describeEntry says what an entry does to a machine.
+func describeEntry(e manifest.Entry) string {
+	switch {
+	case e.Linux != nil:
+		return fmt.Sprintf("; kernel %s, %d initrds, command line %s", e.Linux.Kernel.SHA256, len(e.Linux.Initrd), printable(e.Linux.Cmdline))
+	case e.Script != nil:
+		return fmt.Sprintf("; runs %s with arguments %s, then %s", e.Script.Program.SHA256, printable(strings.Join(e.Script.Args, " ")), e.Then())
+	case e.Rescue != nil:
+		return fmt.Sprintf("; lets %d keys in by SSH, port %d, then %s", len(e.Rescue.Keys), e.Rescue.ListenPort(), e.Then())
+	case e.Flash != nil:
+		d := e.Flash.Disk
+		return fmt.Sprintf("; OVERWRITES a disk (serial %s, id %s, %d to %d bytes, pick %s) with %s and %d files, then %s",
+			printable(d.Serial), printable(d.ID), d.MinSize, d.MaxSize, printable(d.Pick), e.Flash.Image.SHA256, len(e.Flash.Files), e.Then())
+	}
+	return "; " + e.Kind()
+}
+
+// describeKeys says who may log in, a line each.
+func describeKeys(entry string, lines []string) []string {
+	var list []string
+	for _, line := range lines {
+		text := "no key"
+		if key, err := authkey.Parse(line); err == nil {
+			text = key.Fingerprint() + " " + printable(key.Comment)
+		}
+		list = append(list, fmt.Sprintf("entry %s: may log in: %s", entry, text))
+	}
+	return list
 }
 
 // differences says what next changes from prev, dates aside, a line each. From
