@@ -69,6 +69,7 @@ func Load(path string, want object.ID) (*Lock, error) {
 func Save(path string, l *Lock) error {
 	l.Format = Format
 	l.Epoch = l.Epoch.UTC()
+	l.Inputs = append([]Input{}, l.Inputs...) // a site of "local" entries has none, and null is no list
 	slices.SortFunc(l.Inputs, func(a, b Input) int { return strings.Compare(a.Name, b.Name) })
 	sum, err := l.sum()
 	if err != nil {

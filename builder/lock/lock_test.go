@@ -50,6 +50,17 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// TestNoInputs: a site of nothing but entries "local" needs none.
+func TestNoInputs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "site.lock")
+	if err := lock.Save(path, &lock.Lock{Recipe: sum()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.Load(path, sum()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRefusals is threat 12: a lock that was edited, or that belongs to another
 // recipe or to other flags, stops the build.
 func TestRefusals(t *testing.T) {
