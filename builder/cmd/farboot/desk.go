@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -98,6 +100,9 @@ func (d *desk) recipeSum() object.ID {
 	var inputs []string
 	for _, in := range append(d.recipe.Inputs(), d.extra()...) {
 		inputs = append(inputs, in.Name()+" "+in.SHA256)
+	}
+	for _, t := range d.recipe.Toolboxes() {
+		inputs = append(inputs, "toolbox "+strings.Join(slices.Sorted(slices.Values(t.Packages)), " "))
 	}
 	return lock.RecipeSum(from, inputs)
 }
