@@ -71,6 +71,9 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		},
 		ReadFile: func(name string, most int64) ([]byte, string, error) { return places().ReadFile(name, most) },
 		Objects:  os.DirFS(settings.ObjectDir),
+		Tools: func(ctx context.Context, image *os.File) (boot.Tools, error) {
+			return openTools(ctx, c, loader.Need, image)
+		},
 		Systems: func(ctx context.Context) ([]local.System, func() error, error) {
 			if err := os.MkdirAll(mounts, 0o700); err != nil {
 				return nil, nil, err

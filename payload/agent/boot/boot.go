@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -66,6 +67,10 @@ type Rooms struct {
 	ReadFile func(name string, most int64) (data []byte, from string, err error)
 	// Objects are the files on the medium, each named by its SHA-256.
 	Objects fs.FS
+	// OnMedium opens an object that lies on the medium itself, not in memory.
+	OnMedium func(name string) (fs.File, error)
+	// Tools opens a toolbox over an image that was verified.
+	Tools func(ctx context.Context, image *os.File) (Tools, error)
 	// Systems is local.Find.
 	Systems func(ctx context.Context) (found []local.System, cleanup func() error, err error)
 	// Load, Execute, BootNext, Reboot and PowerOff are handover's.

@@ -25,6 +25,8 @@ type job struct {
 	net   *line            // nil where none is up
 	// machine is the manifest's record of this one.
 	machine manifest.Machine
+	// find is how it finds others.
+	find lookup
 }
 
 // start tries an entry. It returns nil only where the machine was handed over.
@@ -39,6 +41,8 @@ func (b *boot) start(ctx context.Context, j job) error {
 		return b.installed(ctx, j)
 	case e.Power != nil:
 		return b.switchOff(ctx, j)
+	case e.Script != nil:
+		return b.script(ctx, j)
 	}
 	return fmt.Errorf("%w: %q", errKind, j.entry.Unknown)
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -110,6 +111,8 @@ type lab struct {
 	bark     bool
 	chosen   string            // at the menu
 	stick    map[string]string // files on it
+	objects  string            // a folder with objects on the medium, in the place of carried
+	works    works             // in toolboxes
 	armError error
 
 	mu         sync.Mutex
@@ -261,6 +264,7 @@ func (l *lab) rooms() Rooms {
 		Remember: l.save,
 		Places:   func() []string { return l.places },
 		Holder:   func() string { return strings.Join(l.places, "") },
+		Tools:    l.works.open,
 		Network: func(_ context.Context, _ network.Limits, networks ...netconf.Network) Network {
 			l.opened++
 			l.networks = append(l.networks, networks)
@@ -273,7 +277,7 @@ func (l *lab) rooms() Rooms {
 			return nil, "", fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 		},
 		Load:    l.loadKernel,
-		Objects: l.carried,
+		Objects: l.onMedium(),
 		Systems: func(context.Context) ([]local.System, func() error, error) {
 			return nil, nil, fmt.Errorf("%w: no disk", local.ErrNone)
 		},
@@ -308,6 +312,14 @@ func (l *lab) rooms() Rooms {
 			return l.execute()
 		}),
 	}
+}
+
+// onMedium are the objects on the medium.
+func (l *lab) onMedium() fs.FS {
+	if l.objects != "" {
+		return os.DirFS(l.objects)
+	}
+	return l.carried
 }
 
 // recall stands for persist's Load.

@@ -81,6 +81,7 @@ func (b *boot) try(ctx context.Context, names []string, find lookup) end {
 			continue
 		}
 		if err == nil {
+			j.find = find
 			err = b.start(ctx, j)
 		}
 		w, asks := errors.AsType[wish](err)

@@ -39,6 +39,9 @@ type want struct {
 	what string // for the log: "kernel"
 	ref  object.Ref
 	to   io.WriterAt
+	// progress, where not nil, is told how many bytes are there, in the place of
+	// the log.
+	progress func(done int64)
 }
 
 // obtain fetches kernel and initrds into sealed memory, from the medium or, where
@@ -141,8 +144,12 @@ func (b *boot) fetch(ctx context.Context, w want, online bool) error {
 		ctx, cancel = context.WithTimeout(ctx, b.limits.Object)
 		defer cancel()
 	}
+	progress := w.progress
+	if progress == nil {
+		progress = b.progress(w.what, w.ref.Size)
+	}
 	started := time.Now()
-	if err := b.mirrors.Object(ctx, w.ref, w.to, b.progress(w.what, w.ref.Size)); err != nil {
+	if err := b.mirrors.Object(ctx, w.ref, w.to, progress); err != nil {
 		return fmt.Errorf("%s: %w", w.what, err)
 	}
 	took, from := time.Since(started), b.origins.of(w.ref)

@@ -9,6 +9,8 @@ import (
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/local"
 	"github.com/farboot/farboot/payload/agent/network"
+	"github.com/farboot/farboot/payload/agent/script"
+	"github.com/farboot/farboot/payload/agent/toolbox"
 	"github.com/farboot/farboot/payload/agent/watchdog"
 	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/guard"
@@ -83,6 +85,13 @@ var reasons = []struct {
 	{handover.ErrFirmware, "no-boot-device"},
 	{watchdog.ErrNone, "no-watchdog"},
 	{handover.ErrRefused, "kexec-refused"},
+	{toolbox.ErrNone, "no-toolbox"},
+	{toolbox.ErrImage, "bad-toolbox"},
+	{toolbox.ErrDriver, "toolbox-driver"},
+	{script.ErrStart, "script-start"},
+	{script.ErrFailed, "script-failed"},
+	{script.ErrTimeout, "script-late"},
+	{toolbox.ErrMemory, "no-memory"},
 	{errMemory, "no-memory"},
 	{unix.ENOMEM, "no-memory"},
 	{unix.ENOSPC, "no-memory"},

@@ -66,6 +66,10 @@ func (m *Memory) sealed() bool {
 	return err == nil && got&seals == seals
 }
 
+// File returns the file, for who reads it as one. Once sealed it cannot be written.
+// Closing it closes the Memory.
+func (m *Memory) File() *os.File { return m.f }
+
 // Close gives the memory back.
 func (m *Memory) Close() error { return m.f.Close() }
 
