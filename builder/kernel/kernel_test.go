@@ -146,7 +146,7 @@ func TestBuiltin(t *testing.T) {
 func TestUnknownNamesGetAHint(t *testing.T) {
 	files := members(t, machine...)
 	for name, want := range map[string]string{
-		"nett":       `did you mean "net"? sets are filesystems, net, storage, usb, watchdog`,
+		"nett":       `did you mean "net"? sets are filesystems, net, shares, storage, toolbox, usb, watchdog`,
 		"r8168":      `did you mean "r8169"? `,
 		"xhci-pic":   `did you mean "xhci_pci"? `,
 		"zzzzzzzzzz": `in kernel 6.1.0-test; sets are`,
@@ -263,7 +263,7 @@ func TestLinesHaveReasons(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprint(Sets()); got != "[filesystems net storage usb watchdog]" {
+	if got := fmt.Sprint(Sets()); got != "[filesystems net shares storage toolbox usb watchdog]" {
 		t.Errorf("sets are %s", got)
 	}
 }

@@ -91,6 +91,24 @@ func sets() []set {
 			{"fs/overlayfs", "live systems"},
 			{"fs/efivarfs", "EFI variables"},
 		}},
+		{name: "toolbox", take: []line{
+			{"fs/squashfs", "what a toolbox is"},
+			{"drivers/block/loop", "makes a disk of its file"},
+			{"fs/overlayfs", "lets programs write over it"},
+			{"fs/fuse/fuse", "file systems by programs: ntfs-3g, sshfs"},
+			{"fs/ntfs3", "Windows"},
+			{"fs/hfsplus", "macOS"},
+			{"crypto/algif_skcipher", "what cryptsetup opens key slots with"},
+			{"crypto/algif_hash", "the same"},
+		}},
+		{name: "shares", take: []line{
+			{"fs/nfs", "NFS 2, 3 and 4"},
+			{"net/sunrpc/auth_gss", "with Kerberos"},
+			{"fs/smb/client", "Windows and Samba"},
+		}, leave: []line{
+			{"fs/nfs/blocklayout", "pNFS over disks that several machines share"},
+			{"fs/nfs/flexfilelayout", "pNFS"},
+		}},
 		{name: "watchdog", take: []line{
 			{"drivers/watchdog", "timers that reset a machine that hangs"},
 			{"drivers/char/ipmi/ipmi_watchdog", "the same in a server's BMC"},

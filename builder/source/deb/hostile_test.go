@@ -70,7 +70,7 @@ func TestFrame(t *testing.T) {
 			switch {
 			case tc.want == "" && err != nil:
 				t.Errorf("got %v", err)
-			case tc.want == "" && p.Control() != (Control{"demo", "1.0-1", "amd64", "a, b (>= 2)\n| c"}):
+			case tc.want == "" && p.Control() != (Control{Package: "demo", Version: "1.0-1", Architecture: "amd64", Depends: "a, b (>= 2)\n| c"}):
 				t.Errorf("control: %+v", p.Control())
 			case tc.want != "" && (!errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), tc.want)):
 				t.Errorf("got %v, want one with %q", err, tc.want)
