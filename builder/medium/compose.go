@@ -16,6 +16,7 @@ import (
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/builder/tree"
 	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/settings"
 )
 
 // Compose puts together what the medium holds. It gives up soon after ctx ends.
@@ -27,7 +28,7 @@ func Compose(ctx context.Context, p Parts) (*Medium, error) {
 	defer agent.Close()
 	m := &Medium{Name: p.Recipe.Medium.Name, Epoch: p.Lock.Epoch}
 	c := &composer{ctx: ctx, Parts: p, m: m, agent: agent, clean: map[string]bool{}}
-	for _, step := range []func() error{c.kernel, c.fallbackEntries, c.gather, c.tell, c.initrd, c.records, c.menu, c.loaders} {
+	for _, step := range []func() error{c.kernel, c.objects, c.gather, c.tell, c.initrd, c.records, c.menu, c.loaders} {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -47,6 +48,8 @@ type composer struct {
 	// shared are the layers that do not depend on the medium's identity.
 	shared   []tree.File
 	fallback fallback
+	// told is what the agent is told of the medium's toolbox; nil without one.
+	told *settings.Toolbox
 	// settings is what the agent is told.
 	settings []byte
 	// kernelPackage is the package that holds kernel and modules.
@@ -85,6 +88,9 @@ func (c *composer) gather() error {
 	g.Go(c.netLoaders)
 	if err := g.Wait(); err != nil {
 		return err
+	}
+	if c.told != nil {
+		made = append(made, c.told.Ref)
 	}
 	c.m.Build = buildID(c.Parts, made)
 	return c.m.files.Add(vmlinuz)

@@ -2,9 +2,7 @@ package medium
 
 import (
 	"fmt"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/farboot/farboot/builder/initramfs"
@@ -15,7 +13,6 @@ import (
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/netconf"
 	"github.com/farboot/farboot/payload/object"
-	"github.com/farboot/farboot/payload/settings"
 	"github.com/farboot/farboot/payload/trust"
 )
 
@@ -43,10 +40,11 @@ type carried struct {
 	name, path string // as the recipe calls it; where its bytes are
 }
 
-// fallbackEntries looks up what the recipe's fallback entries name.
-func (c *composer) fallbackEntries() error {
+// objects looks up, or makes, what the recipe's fallback entries name and the
+// toolbox.
+func (c *composer) objects() error {
 	list := c.Recipe.Medium.Fallback
-	if len(list) == 0 {
+	if len(list) == 0 && c.Recipe.Medium.Toolbox == nil {
 		return nil
 	}
 	store, err := trust.Anchor(c.Statement, c.Signatures)
@@ -67,13 +65,21 @@ func (c *composer) fallbackEntries() error {
 		}
 		c.fallback.entries = append(c.fallback.entries, entry)
 	}
+	return c.toolbox(made, store)
+}
+
+// refuseRevoked refuses an object that no machine would start.
+func (c *composer) refuseRevoked(store *trust.Store, o carried, field string) error {
+	if r, revoked := store.Revokes(o.SHA256); revoked {
+		return c.Recipe.Mistake(field, "", "%s is revoked since %s: %s", o.name, r.Since.Format(time.DateOnly), r.Reason)
+	}
 	return nil
 }
 
-// carry takes an object along, unless it is revoked: no machine would start it.
+// carry takes an object along, unless it is revoked.
 func (c *composer) carry(store *trust.Store, o carried, field string) error {
-	if r, revoked := store.Revokes(o.SHA256); revoked {
-		return c.Recipe.Mistake(field, "", "%s is revoked since %s: %s", o.name, r.Since.Format(time.DateOnly), r.Reason)
+	if err := c.refuseRevoked(store, o, field); err != nil {
+		return err
 	}
 	if slices.ContainsFunc(c.fallback.objects, func(have carried) bool { return have.Ref == o.Ref }) {
 		return nil
@@ -106,7 +112,7 @@ func (c *composer) fallbackLayer() (tree.File, object.Ref, error) {
 			if err := leak.File(o.name, o.path); err != nil {
 				return nil, err
 			}
-			f, err := fromCache(path.Join(strings.TrimPrefix(settings.ObjectDir, "/"), o.SHA256.String()), o.path)
+			f, err := fromCache(objectPath(o.SHA256), o.path)
 			if err != nil {
 				return nil, err
 			}
@@ -119,6 +125,9 @@ func (c *composer) fallbackLayer() (tree.File, object.Ref, error) {
 // modules returns what the recipe asks for, and what its other keys need.
 func modules(r *recipe.Medium) []string {
 	want := slices.Concat(r.Kernel.Modules, netconf.Modules(r.Networks))
+	if r.Toolbox != nil {
+		want = append(want, "toolbox")
+	}
 	for _, e := range r.Fallback {
 		if e.Local != nil && !e.Local.Firmware {
 			want = append(want, "storage", "filesystems")

@@ -59,7 +59,7 @@ func (c *composer) tell() (err error) {
 		Site: r.Site, Arch: "amd64", Channel: r.Channel, Build: c.m.Build.String(), Built: c.m.Epoch,
 		Lineage: c.Lineage, Floor: c.Floor, RequireTime: r.RequireTime, TrustRTC: r.TrustRTC,
 		Networks: r.Networks, Proxy: r.Proxy, Report: r.Report, Syslog: r.Syslog, Fallback: c.fallback.entries,
-		Limits: (*manifest.Limits)(r.Limits),
+		Toolbox: c.told, Limits: (*manifest.Limits)(r.Limits),
 	})
 	if err != nil {
 		return fmt.Errorf("medium: %w", err)
