@@ -253,7 +253,7 @@ func siteOptions(r *recipe.Recipe, stock *stock.Stock) (site.PublishOptions, err
 	o := site.PublishOptions{
 		Product: s.Product, Arch: "amd64", Channel: s.Channel, Default: s.Default, Documents: s.Documents,
 		Valid:   time.Duration(*s.ValidDays) * 24 * time.Hour,
-		Entries: map[string]manifest.Entry{}, Files: map[string]object.Ref{},
+		Entries: map[string]manifest.Entry{},
 		Menu: s.Menu.Manifest(), Limits: (*manifest.Limits)(s.Limits),
 	}
 	for _, m := range s.AllMachines() {
@@ -265,6 +265,9 @@ func siteOptions(r *recipe.Recipe, stock *stock.Stock) (site.PublishOptions, err
 			return o, err
 		}
 		o.Entries[name] = e
+	}
+	if len(s.Files) > 0 {
+		o.Files = map[string]object.Ref{}
 	}
 	for name, content := range s.Files {
 		ref, err := stock.Object(content)
