@@ -254,7 +254,7 @@ func siteOptions(r *recipe.Recipe, stock *stock.Stock) (site.PublishOptions, err
 		Product: s.Product, Arch: "amd64", Channel: s.Channel, Default: s.Default, Documents: s.Documents,
 		Valid:   time.Duration(*s.ValidDays) * 24 * time.Hour,
 		Entries: map[string]manifest.Entry{},
-		Menu: s.Menu.Manifest(), Limits: (*manifest.Limits)(s.Limits),
+		Menu:    s.Menu.Manifest(), Limits: (*manifest.Limits)(s.Limits),
 	}
 	for _, m := range s.AllMachines() {
 		o.Machines = append(o.Machines, m.Manifest())
