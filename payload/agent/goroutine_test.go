@@ -61,11 +61,14 @@ func harmless(f ast.Expr) bool {
 	if !ok || len(literal.Body.List) != 1 {
 		return false
 	}
-	statement, ok := literal.Body.List[0].(*ast.ExprStmt)
-	if !ok {
-		return false
+	var does ast.Expr
+	switch statement := literal.Body.List[0].(type) {
+	case *ast.ExprStmt:
+		does = statement.X
+	case *ast.AssignStmt:
+		does = statement.Rhs[0]
 	}
-	call, ok := statement.X.(*ast.CallExpr)
+	call, ok := does.(*ast.CallExpr)
 	if !ok {
 		return false
 	}
@@ -110,7 +113,7 @@ func TestStarts(t *testing.T) {
 	for code, want := range map[string]bool{
 		"go f()": true, "go func() {}()": true, "var g sync.WaitGroup; g.Go(f)": true, "x.group.Go(f)": true, "time.AfterFunc(d, f)": true,
 		"time.AfterFunc(d, func() { f() })": true, "context.AfterFunc(ctx, func() { c.Close(); f() })": true,
-		"context.AfterFunc(ctx, func() { c.Close() })": false, "time.AfterFunc(d, func() { cancel(e) })": false,
+		"context.AfterFunc(ctx, func() { c.Close() })": false, "time.AfterFunc(d, func() { cancel(e) })": false, "context.AfterFunc(ctx, func() { _ = c.Close() })": false,
 		"guard.Go(w, f, d)": false, "guard.AfterFunc(d, w, f, e)": false, "f()": false, "g.Wait()": false,
 	} {
 		file, err := parser.ParseFile(token.NewFileSet(), "", "package p; func _() {"+code+"}", 0)

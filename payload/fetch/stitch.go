@@ -20,6 +20,8 @@ type job struct {
 	*Mirrors
 	download download
 	failed   *Error
+	size     int64
+	left     func() int64 // how many bytes are missing
 
 	// Mirrors.mu guards what follows.
 	tries map[*mirror]*try
@@ -44,7 +46,9 @@ func (m *Mirrors) Object(ctx context.Context, ref object.Ref, dst io.WriterAt, p
 		Mirrors: m, tries: map[*mirror]*try{},
 		download: download{ref: ref, dst: dst, progress: progress, giveUp: giveUp},
 		failed:   &Error{Object: ref.SHA256.String()},
+		size:     ref.Size,
 	}
+	j.left = func() int64 { return ref.Size - j.download.verifier.Written() }
 	if j.download.resume(ref.Size) {
 		return nil
 	}
@@ -192,12 +196,10 @@ func (j *job) unasked() *mirror {
 
 // better finds a mirror to leave the present one for, which brings rate bytes/s.
 func (j *job) better(present *mirror, rate int64) *mirror {
-	size := j.download.ref.Size
-	left := size - j.download.verifier.Written()
-	takes := seconds(left, rate)
-	again := left // what another would have to bring
+	again := j.left() // what another would have to bring
+	takes := seconds(again, rate)
 	if j.alone {
-		again = size
+		again = j.size
 	}
 	for _, mir := range j.ranked() {
 		switch {
