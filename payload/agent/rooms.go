@@ -11,6 +11,7 @@ import (
 	"github.com/farboot/farboot/payload/agent/console"
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/hardware"
+	"github.com/farboot/farboot/payload/agent/image"
 	"github.com/farboot/farboot/payload/agent/local"
 	"github.com/farboot/farboot/payload/agent/menu"
 	"github.com/farboot/farboot/payload/agent/network"
@@ -24,8 +25,12 @@ import (
 	"github.com/farboot/farboot/payload/state"
 )
 
-// mounts is where the file systems of disks are looked at.
-const mounts = "/run/local"
+const (
+	// mounts is where the file systems of disks are looked at.
+	mounts = "/run/local"
+	// mediumDir is where the image that the machine was started from is.
+	mediumDir = "/run/medium"
+)
 
 // rooms connects the stages with this machine.
 func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Rooms {
@@ -43,6 +48,9 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		return memory
 	}
 	dog := &keeper{sysfs: sysfs}
+	burned := &image.Image{
+		Sys: "/sys", Dev: "/dev", Dir: mediumDir, Build: medium.Build, Need: loader.Need, Log: c.Printf,
+	}
 	return boot.Rooms{
 		Log:   c.Printf,
 		Flush: c.Flush,
@@ -71,6 +79,7 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		},
 		ReadFile: func(name string, most int64) ([]byte, string, error) { return places().ReadFile(name, most) },
 		Objects:  os.DirFS(settings.ObjectDir),
+		OnMedium: burned.Open,
 		Tools: func(ctx context.Context, image *os.File) (boot.Tools, error) {
 			return openTools(ctx, c, loader.Need, image)
 		},

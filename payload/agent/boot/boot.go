@@ -67,7 +67,7 @@ type Rooms struct {
 	ReadFile func(name string, most int64) (data []byte, from string, err error)
 	// Objects are the files on the medium, each named by its SHA-256.
 	Objects fs.FS
-	// OnMedium opens an object that lies on the medium itself, not in memory.
+	// OnMedium opens a file of the medium's image.
 	OnMedium func(name string) (fs.File, error)
 	// Tools opens a toolbox over an image that was verified.
 	Tools func(ctx context.Context, image *os.File) (Tools, error)

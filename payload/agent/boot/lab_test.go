@@ -112,6 +112,7 @@ type lab struct {
 	chosen   string            // at the menu
 	stick    map[string]string // files on it
 	objects  string            // a folder with objects on the medium, in the place of carried
+	image    string            // a folder in the place of the medium's image
 	works    works             // in toolboxes
 	armError error
 
@@ -265,6 +266,7 @@ func (l *lab) rooms() Rooms {
 		Places:   func() []string { return l.places },
 		Holder:   func() string { return strings.Join(l.places, "") },
 		Tools:    l.works.open,
+		OnMedium: func(name string) (fs.File, error) { return os.DirFS(l.image).Open(name) },
 		Network: func(_ context.Context, _ network.Limits, networks ...netconf.Network) Network {
 			l.opened++
 			l.networks = append(l.networks, networks)

@@ -203,6 +203,19 @@ func TestToolboxOfMedium(t *testing.T) {
 	}
 	l := scripted(t, manifest.Script{})
 	l.manifest.Entries["repair"].Script.Toolbox = nil
+	l.settings.Toolbox = &settings.Toolbox{Ref: object.OfBytes(image), Place: settings.PlaceMedium}
+	l.image = t.TempDir()
+	name := filepath.Join(l.image, "farboot/objects", object.OfBytes(image).SHA256.String())
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, image, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s := l.publishTools(t)
+	handedOver(t, l.lab, l.run(t))
+	if n := s.count(object.OfBytes(image).Path()); n != 0 || l.works.images[0] != string(image) {
+		t.Errorf("on the image: asked %d times, opened %q", n, l.works.images)
+	}
+	l = scripted(t, manifest.Script{})
+	l.manifest.Entries["repair"].Script.Toolbox = nil
 	l.publishTools(t)
 	handedOver(t, l.lab, l.run(t))
 	saw(t, l.lab, "repair: [no-toolbox] ")

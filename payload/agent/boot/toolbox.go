@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 
 	"github.com/farboot/farboot/payload/agent/control"
@@ -84,7 +85,7 @@ func (b *boot) toolbox(ctx context.Context, j job, ref *object.Ref) (*os.File, e
 	if ref == nil {
 		ref = &b.medium.Toolbox.Ref
 		if b.medium.Toolbox.Place == settings.PlaceMedium {
-			open = b.OnMedium
+			open = b.onMedium
 		}
 	}
 	if err := b.refuseRevoked(ref.SHA256); err != nil {
@@ -101,6 +102,11 @@ func (b *boot) toolbox(ctx context.Context, j job, ref *object.Ref) (*os.File, e
 		b.fail("toolbox", err)
 	}
 	return b.download(ctx, j, "toolbox", *ref)
+}
+
+// onMedium opens an object that lies on the medium itself, not in memory.
+func (b *boot) onMedium(name string) (fs.File, error) {
+	return b.OnMedium(path.Join(rooted(settings.ObjectDir), name))
 }
 
 // verified opens a file that is named by its hash, and reads it once to see that it
