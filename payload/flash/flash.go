@@ -97,6 +97,9 @@ type Job struct {
 	Source Source
 	// Again writes also to a disk that holds the image already.
 	Again bool
+	// Plain writes the image as it is, without a mark: to a disk that nobody
+	// flashes unasked. It goes without a partition table, too, and always writes.
+	Plain bool
 	// Grow extends the last partition and its file system to the disk's end.
 	Grow bool
 	// Files are put into the image's file systems.
@@ -173,7 +176,8 @@ func (w *writer) run(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if held == marked && !w.job.Again {
+	again := w.job.Again || w.job.Plain
+	if held == marked && !again {
 		return Result{Already: "its mark says that it holds the image"}, nil
 	}
 	if err := w.persist(ctx, w.readHead); err != nil {
@@ -182,7 +186,7 @@ func (w *writer) run(ctx context.Context) (Result, error) {
 	if err := w.plan(); err != nil {
 		return Result{}, err
 	}
-	if held == foreign && !w.job.Again && w.same() {
+	if held == foreign && !again && w.same() {
 		return Result{Already: "it has no mark, but the image's own disk ID " + w.table.ID}, nil
 	}
 	head := w.done()

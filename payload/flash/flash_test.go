@@ -375,6 +375,28 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// TestPlain wants the image as it is, be it one that nothing boots, and again.
+func TestPlain(t *testing.T) {
+	bare := noise(9, imageSize)
+	for name, image := range map[string][]byte{"disk": newImage(t, 1), "no table": bare} {
+		m := newMedium(t)
+		old := bytes.Clone(m.data)
+		want := bytes.Clone(old)
+		clear(want[diskSize-1<<20:])
+		copy(want, image)
+		for range 2 {
+			j := job(t, image, "")
+			j.Plain = true
+			if _, err := Run(t.Context(), m, j); err != nil {
+				t.Fatal(err)
+			}
+			if at := differ(m.data, want); at >= 0 {
+				t.Errorf("%s: the disk differs at byte %d", name, at)
+			}
+		}
+	}
+}
+
 // TestCheckImage is what a publisher asks.
 func TestCheckImage(t *testing.T) {
 	image := newImage(t, 1)

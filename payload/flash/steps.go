@@ -56,7 +56,14 @@ func (w *writer) readHead(ctx context.Context) error {
 // plan reads the image's table, and finds out what of the job cannot be done
 // before the disk is touched.
 func (w *writer) plan() (err error) {
-	if w.table, w.mark, err = examine(w.head, w.dev.Sector()); err != nil {
+	w.table, w.mark, err = examine(w.head, w.dev.Sector())
+	if w.job.Plain {
+		w.mark = 0
+		if w.table, err = table.Parse(w.head, w.dev.Sector()); err != nil && !w.job.Grow && len(w.job.Files) == 0 {
+			w.table, err = table.None(), nil
+		}
+	}
+	if err != nil {
 		return err
 	}
 	for _, f := range w.job.Files {

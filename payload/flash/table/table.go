@@ -86,6 +86,9 @@ func Parse(head []byte, sector int) (*Table, error) {
 	return t, nil
 }
 
+// None returns the table of a disk that has none.
+func None() *Table { return &Table{mbr: make([]byte, mbrSize), sector: mbrSize, End: mbrSize} }
+
 // entries returns the four entries of the MBR.
 func (t *Table) entries() [][]byte {
 	return slices.Collect(slices.Chunk(t.mbr[mbrTable:mbrTable+4*mbrEntry], mbrEntry))
