@@ -47,7 +47,7 @@ func (t *root) checkPrograms() (scripts []string, err error) {
 		missing = append(missing[:maxMissing], fmt.Sprintf("and %d more", len(missing)-maxMissing))
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("%w: %s", ErrLibrary, strings.Join(missing, "; "))
+		return nil, fmt.Errorf("%w: %s: list a package that has it, or what needs it under drop", ErrLibrary, strings.Join(missing, "; "))
 	}
 	return scripts, nil
 }
