@@ -271,12 +271,17 @@ var diskDevices = map[DiskBus]string{VirtIO: "virtio-blk-pci", SATA: "ide-hd", N
 // diskArgs adds the disks.
 func (c Config) diskArgs() []string {
 	var args []string
+	port := 0 // of AHCI's six; the first is the CD drive's
 	for i, d := range c.Disks {
 		drive := fmt.Sprintf("if=none,id=drive%d,format=raw,file=%s", i, quote(d.File))
 		if d.Log != "" {
 			drive = fmt.Sprintf("if=none,id=drive%d,driver=blklogwrites,file.driver=raw,file.file.driver=file,file.file.filename=%s,log.driver=file,log.filename=%s", i, quote(d.File), quote(d.Log))
 		}
 		device := fmt.Sprintf("%s,id=disk%d,drive=drive%d,serial=%s", diskDevices[cmp.Or(d.Bus, VirtIO)], i, i, quote(cmp.Or(d.Serial, fmt.Sprintf("DISK%d", i))))
+		if d.Bus == SATA {
+			port++
+			device += fmt.Sprintf(",bus=ide.%d", port)
+		}
 		args = append(args, "-drive", drive, "-device", device)
 	}
 	return args
