@@ -9,11 +9,15 @@ import (
 	"slices"
 )
 
-// Shell is the package that every toolbox has: a shell and the commands around
-// it in one static program. Debian counts on its essential packages (bash,
-// coreutils, grep, ...) to be there and names them in no dependency; where a
-// recipe names none of them, this is what scripts find.
-const Shell = "busybox-static"
+// Debian counts on its essential packages (bash, coreutils, grep, ...) to be there
+// and names them in no dependency. Where a recipe names none of them, scripts find
+// the commands of Applets, one static program. They are run by Shell, and not by
+// the shell that Applets has as well: that one takes its own commands before all
+// others, so that "mke2fs" would not be that of e2fsprogs.
+const (
+	Applets = "busybox-static"
+	Shell   = "dash"
+)
 
 // busybox is where its program lies.
 const busybox = "usr/bin/busybox"
@@ -29,7 +33,7 @@ var commandDirs = []string{"usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sb
 func (t *root) addApplets() error {
 	f := t.lookup(busybox)
 	if f == nil {
-		return fmt.Errorf("%w: no /%s (Debian package %s)", ErrFiles, busybox, Shell)
+		return fmt.Errorf("%w: no /%s (Debian package %s)", ErrFiles, busybox, Applets)
 	}
 	program, err := io.ReadAll(t.content(f))
 	if err != nil {

@@ -14,8 +14,9 @@ import (
 // made is the origin of what this package adds to a root.
 var made = &origin{name: "farboot"}
 
-// Of the folders that a system expects. Proc and its like are empty: whoever
-// starts a program in the toolbox mounts them.
+// folders are what a system expects, with their permissions: a package's folder
+// has lost its sticky bit. Proc and its like are empty: whoever starts a program
+// in the toolbox mounts them.
 var folders = map[string]fs.FileMode{
 	"proc": 0o555, "sys": 0o555, "dev": 0o755, "run": 0o755, "mnt": 0o755, "media": 0o755, "srv": 0o755, "home": 0o755, "boot": 0o755,
 	"root": 0o700, "tmp": fs.ModeSticky | 0o777, "var/tmp": fs.ModeSticky | 0o777, "var/log": 0o755, "var/lib": 0o755, "var/cache": 0o755,
@@ -50,7 +51,10 @@ func (t *root) furnish(c Config) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(folders)) {
-		t.fill(&file{path: name, mode: fs.ModeDir | folders[name]})
+		t.fill(&file{path: name})
+		if f := t.files[name]; f.mode&fs.ModeSymlink == 0 {
+			f.mode = fs.ModeDir | folders[name]
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(links)) {
 		t.link(name, links[name])

@@ -5,7 +5,7 @@
 // # What is in it
 //
 // The packages of the list with all that they depend on (apt.Index.Closure),
-// as the lock has them, and always [Shell]. Essential packages are there only
+// as the lock has them, and always [Shell] and [Applets]. Essential packages are there only
 // where something depends on them, as in an empty root with apt; busybox has
 // what scripts expect of them, for every command that no package has. What
 // maintainer scripts would have made is made here where it matters: links for
@@ -105,7 +105,7 @@ type File struct {
 
 // Packages returns a recipe's list with what every toolbox has.
 func Packages(list []string) []string {
-	return slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(list), Shell))))
+	return slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(list), Shell, Applets))))
 }
 
 // Build returns where the toolbox lies and what it is: a squashfs. It is made

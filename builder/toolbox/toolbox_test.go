@@ -39,7 +39,7 @@ func TestRoot(t *testing.T) {
 	p := newPackages(t)
 	p.add("tools", "", "bin/tool", "tool", "sbin/other", "-> ../bin/tool", "usr/sbin/twin", "= bin/tool",
 		"lib/tools/x", "-> ../../usr/share/tools/y", "usr/share/tools/y", "y", "usr/share/man/man1/tool.1", "text",
-		"usr/bin/vi", "a better vi", "etc/hosts", "127.0.0.1 mine", "usr/share/locale/de/x", "text", "opt/big/part", "large")
+		"usr/bin/vi", "a better vi", "etc/hosts", "127.0.0.1 mine", "tmp", "/", "usr/share/locale/de/x", "text", "opt/big/part", "large")
 	p.add("ca-certificates", "", "usr/share/ca-certificates/mozilla/B.crt", "second", "usr/share/ca-certificates/mozilla/A.crt", "first\n")
 	p.file("etc/motd", "welcome")
 	p.file("bin/tool", "my tool")
@@ -52,10 +52,10 @@ func TestRoot(t *testing.T) {
 		"usr/lib/tools/x": "-> /usr/share/tools/y", "usr/share/man": "nothing", "usr/share/locale": "nothing", "opt/big": "nothing",
 		"etc/hosts": "127.0.0.1 mine", "etc/motd": "welcome", "etc/resolv.conf": "", "etc/mtab": "-> ../proc/self/mounts",
 		"etc/passwd": "root:*:0:0:root:/root:/bin/sh\nnobody:*:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-		"root":       "drwx------", "tmp": "dtrwxrwxrwx", "proc": "dr-xr-xr-x", "usr/bin/sh": "-> busybox", "usr/bin/vi": "a better vi",
+		"root":       "drwx------", "tmp": "dtrwxrwxrwx", "proc": "dr-xr-xr-x", "usr/bin/sh": "-> dash", "usr/bin/ls": "-> busybox", "usr/bin/vi": "a better vi",
 		"usr/bin/editor": "-> /bin/vi", "usr/bin/reboot": "nothing", "usr/bin/init": "nothing",
 		"etc/ssl/certs/ca-certificates.crt": "first\n\nsecond\n", "usr/lib/ssl/cert.pem": "-> /etc/ssl/certs/ca-certificates.crt",
-		"usr/share/farboot/packages": "busybox-static 1.0 amd64\nca-certificates 1.0 amd64\ntools 1.0 amd64\n",
+		"usr/share/farboot/packages": "busybox-static 1.0 amd64\nca-certificates 1.0 amd64\ndash 1.0 amd64\ntools 1.0 amd64\n",
 	} {
 		if got := describe(root, name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)

@@ -35,7 +35,8 @@ type packages struct {
 	c     toolbox.Config
 }
 
-// newPackages has busybox-static, made from the program of this machine.
+// newPackages has busybox-static, made from the program of this machine, and a
+// dash that is none.
 func newPackages(t testing.TB) *packages {
 	t.Helper()
 	c, err := cache.Open(filepath.Join(t.TempDir(), "cache"))
@@ -48,7 +49,8 @@ func newPackages(t testing.TB) *packages {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.add(toolbox.Shell, "", "bin/busybox", string(busybox))
+	p.add(toolbox.Applets, "", "bin/busybox", string(busybox))
+	p.add(toolbox.Shell, "", "bin/dash", "\x00", "bin/sh", "-> dash")
 	return p
 }
 
