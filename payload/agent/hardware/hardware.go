@@ -68,13 +68,13 @@ func RebootOnPanic(after time.Duration) error {
 
 // MuteSysRq makes the kernel ignore the magic SysRq keys; proc is usually /proc. A
 // BREAK on a serial console is one of them, and comes by itself where a cable is
-// plugged or a console server restarts: what follows within five seconds is a
-// command. Debian's kernels (CONFIG_MAGIC_SYSRQ_DEFAULT_ENABLE 0x1b6) obey "b",
-// which resets the machine, "o", which switches it off, and "k", which kills
-// whoever has the screen open: PID 1. No command opens a shell, but any of the
-// three would end a write to a disk halfway. An owner who wants the keys says
-// sysrq_always_enabled on the command line, which the kernel puts above this. The
-// next kernel begins with settings of its own.
+// plugged or a console server restarts: the byte behind it, within five seconds,
+// is a command. Debian's kernels (CONFIG_MAGIC_SYSRQ_DEFAULT_ENABLE 0x1b6) obey
+// "b", which resets the machine, "o", which switches it off, and "u", which makes
+// all file systems read-only. None opens a shell, but each could end a write to a
+// disk halfway. An owner who wants the keys says sysrq_always_enabled on the
+// command line, which the kernel puts above this. The next kernel begins with
+// settings of its own.
 func MuteSysRq(proc string) error {
 	f, err := os.OpenFile(filepath.Join(proc, "sys/kernel/sysrq"), os.O_WRONLY|os.O_TRUNC, 0)
 	if errors.Is(err, fs.ErrNotExist) {
