@@ -95,7 +95,7 @@ func Make(r io.Reader, chunk int) (*Index, error) {
 	x := &Index{Min: int64(chunk), Avg: int64(chunk), Max: int64(chunk)}
 	buf := make([]byte, chunk)
 	for {
-		n, err := io.ReadFull(r, buf)
+		n, err := fill(r, buf)
 		if n > 0 {
 			if len(x.Chunks) == MaxChunks {
 				return nil, fmt.Errorf("image has more than %d chunks of %d bytes", MaxChunks, chunk)
@@ -103,12 +103,24 @@ func Make(r io.Reader, chunk int) (*Index, error) {
 			x.Chunks = append(x.Chunks, Chunk{x.Size() + int64(n), sha256.Sum256(buf[:n])})
 		}
 		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		case errors.Is(err, io.EOF):
 			return x, nil
 		case err != nil:
 			return nil, err
 		}
 	}
+}
+
+// fill reads until buf is full. Its io.EOF is the reader's: io.ReadFull says
+// io.ErrUnexpectedEOF at a good end within buf, which is what a decompressor says
+// of a file that was cut.
+func fill(r io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var more int
+		more, err = r.Read(buf[n:])
+		n += more
+	}
+	return n, err
 }
 
 // The format, of little-endian 64-bit numbers throughout (src/caformat.h and

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -128,6 +129,12 @@ func TestMake(t *testing.T) {
 	}
 	if _, err := Make(iotest.ErrReader(io.ErrClosedPipe), 4096); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("a reader that fails: %v", err)
+	}
+	cut := fmt.Errorf("a file that was cut: %w", io.ErrUnexpectedEOF)
+	for _, err := range []error{cut, io.ErrUnexpectedEOF} {
+		if x, got := Make(io.MultiReader(bytes.NewReader(blob(5000)), iotest.ErrReader(err)), 4096); !errors.Is(got, err) || x != nil {
+			t.Errorf("a reader that was cut: %v, %v", x, got)
+		}
 	}
 	for _, chunk := range []int{-1, 0, MaxChunk + 1} {
 		if _, err := Make(bytes.NewReader(nil), chunk); err == nil {

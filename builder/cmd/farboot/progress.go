@@ -76,3 +76,14 @@ func (p *progress) finish() {
 		p.bar.Clear() //nolint:errcheck // as above
 	}
 }
+
+// count says how far one thing is that has no name, as a bar only.
+func (p *progress) count(done, total int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar == nil {
+		return
+	}
+	p.bar.ChangeMax64(total)
+	p.bar.Set64(done) //nolint:errcheck // as above
+}

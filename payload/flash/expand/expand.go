@@ -79,7 +79,9 @@ func (s *strict) Read(p []byte) (int, error) {
 	case s.source.err != nil:
 		return n, s.source.err
 	}
-	return n, fmt.Errorf("%w: %w", ErrFormat, err)
+	// Not %w: nobody is to take io.ErrUnexpectedEOF for the end of what io.ReadFull
+	// was asked for.
+	return n, fmt.Errorf("%w: %v", ErrFormat, err)
 }
 
 // gunzip opens its stream with the first read, so that all errors come from there.
