@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,7 +25,8 @@ var ErrStart = errors.New("the program does not start")
 type Command struct {
 	// Args begins with the program's path, absolute in the toolbox.
 	Args []string
-	// Env is the whole environment, as NAME=value.
+	// Env is the whole environment, as NAME=value. Of several by one name, the
+	// last counts.
 	Env []string
 	// Dir is the working directory in the toolbox.
 	Dir string
@@ -110,7 +112,7 @@ func (p *Processes) Start(c Command) (*Process, error) {
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	defer null.Close()
-	attr := &syscall.ProcAttr{Dir: c.Dir, Env: c.Env, Sys: &syscall.SysProcAttr{
+	attr := &syscall.ProcAttr{Dir: c.Dir, Env: lastOf(c.Env), Sys: &syscall.SysProcAttr{
 		Chroot: p.root, Setsid: true, Setctty: c.Terminal,
 	}}
 	files := []*os.File{c.Stdin, c.Stdout, c.Stderr}
@@ -133,6 +135,22 @@ func (p *Processes) Start(c Command) (*Process, error) {
 	proc := &Process{pid: pid, done: make(chan struct{})}
 	p.running[pid] = proc
 	return proc, nil
+}
+
+// lastOf drops variables that one of the same name follows: programs take the
+// first that they find.
+func lastOf(env []string) []string {
+	var kept []string
+	seen := map[string]bool{}
+	for _, pair := range slices.Backward(env) {
+		name, _, _ := strings.Cut(pair, "=")
+		if !seen[name] {
+			kept = append(kept, pair)
+		}
+		seen[name] = true
+	}
+	slices.Reverse(kept)
+	return kept
 }
 
 // reap collects every child that has ended.
