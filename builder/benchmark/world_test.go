@@ -186,19 +186,16 @@ func (w *world) plainInitrd(t *testing.T) string {
 	if err := initramfs.Pack(&layer, initramfs.Layer{Files: initramfs.FromTree(files...)}, initramfs.None); err != nil {
 		t.Fatal(err)
 	}
-	below, err := os.ReadFile(w.path("out/netboot/boot/initrd.img"))
+	below, err := tree.OnDisk("initrd", w.path("out/netboot/boot/initrd.img"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := initramfs.Join("initrd", below, tree.Bytes("layer", layer.Bytes())).Read()
 	if err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "initrd.img")
-	out, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := initramfs.Concat(out, bytes.NewReader(below), &layer); err != nil {
-		t.Fatal(err)
-	}
-	if err := out.Close(); err != nil {
+	if err := os.WriteFile(path, all, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return path

@@ -2,7 +2,7 @@
 // root file system.
 //
 // A [Layer] is a list of files; [Pack] turns one into a compressed "newc" cpio
-// archive, and [Concat] joins packed layers into one initrd. The format is that
+// archive, and [Join] joins packed layers into one initrd. The format is that
 // of the kernel's Documentation/driver-api/early-userspace/buffer-format.rst,
 // and the limits are those of init/initramfs.c.
 //

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/farboot/farboot/builder/initramfs/xz"
+	"github.com/farboot/farboot/builder/tree"
 )
 
 // Compression names how a layer is compressed.
@@ -36,7 +37,7 @@ const (
 )
 
 // Pack writes l to w as one archive, compressed with c. Nothing is written where
-// the layer cannot be packed. Join several with [Concat].
+// the layer cannot be packed. Join several with [Join].
 func Pack(w io.Writer, l Layer, c Compression) error {
 	if c != None && c != XZ && c != Zstd {
 		return fmt.Errorf("%w: compression %q, want %q, %q or %q", ErrInvalid, c, XZ, Zstd, None)
@@ -70,21 +71,17 @@ func Pack(w io.Writer, l Layer, c Compression) error {
 	return nil
 }
 
-// Concat writes segments to w, each followed by zeros up to a multiple of 4
-// bytes: the kernel skips zeros between archives, and takes an uncompressed
-// archive only where its offset is such a multiple (unpack_to_rootfs). The
-// result is one initrd; the tools zstd and cpio stop at the zeros.
-func Concat(w io.Writer, segments ...io.Reader) error {
-	for i, s := range segments {
-		n, err := io.Copy(w, s)
-		if err != nil {
-			return fmt.Errorf("segment %d: %w", i, err)
-		}
-		if _, err := w.Write(make([]byte, -n&3)); err != nil {
-			return fmt.Errorf("segment %d: %w", i, err)
-		}
+// Join returns the initrd that is the packed layers one after the other, each
+// padded with zeros to a multiple of 4 bytes: the kernel skips zeros between
+// archives, and takes an uncompressed archive only where its offset is such a
+// multiple (unpack_to_rootfs in init/initramfs.c). The tools zstd and cpio stop
+// at the zeros.
+func Join(name string, layers ...tree.File) tree.File {
+	var files []tree.File
+	for _, f := range layers {
+		files = append(files, f, tree.Bytes("padding", make([]byte, -f.Size&3)))
 	}
-	return nil
+	return tree.Concat(name, files...)
 }
 
 // part is a run of a layer's entries that becomes one compressed stream. The

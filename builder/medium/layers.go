@@ -75,7 +75,7 @@ func (c *composer) initrd() error {
 	if err != nil {
 		return err
 	}
-	return c.m.files.Add(initrdOf(initrdPath, slices.Insert(c.shared, len(c.shared)-1, told)...))
+	return c.m.files.Add(initramfs.Join(initrdPath, slices.Insert(c.shared, len(c.shared)-1, told)...))
 }
 
 // modulesLayer holds the kernel modules. It is by far the most expensive one.

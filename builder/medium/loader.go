@@ -209,5 +209,5 @@ func openESP(path string, size int64) (espLayer, error) {
 
 // with returns the partition with the stub.
 func (l espLayer) with(stub []byte) tree.File {
-	return concat(espPath, section(l.path, 0, l.at), tree.Bytes("stub", stub), section(l.path, l.at+int64(len(stub)), l.size))
+	return tree.Concat(espPath, tree.Section("before", l.path, 0, l.at), tree.Bytes("stub", stub), tree.Section("behind", l.path, l.at+int64(len(stub)), l.size))
 }

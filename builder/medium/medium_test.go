@@ -1,33 +1,33 @@
 package medium
 
 import (
-	"bytes"
-	"strings"
+	"errors"
+	"os"
+	"path/filepath"
 	"testing"
-
-	"github.com/farboot/farboot/builder/initramfs"
-	"github.com/farboot/farboot/builder/tree"
 )
 
-// TestConcatPads: the kernel takes a plain archive at multiples of 4 only, and
-// the settings, which are one, follow layers of any length.
-func TestConcatPads(t *testing.T) {
-	for n := range 5 {
-		first := tree.Bytes("a", bytes.Repeat([]byte("x"), n))
-		var plain strings.Builder
-		if err := initramfs.Pack(&plain, initramfs.Layer{}, initramfs.None); err != nil {
+// TestReplace: the file or folder that was there is the one that goes, on file
+// systems that can exchange names and on those that cannot.
+func TestReplace(t *testing.T) {
+	for _, old := range []bool{true, false} {
+		dir := t.TempDir()
+		place, fresh := filepath.Join(dir, "place"), filepath.Join(dir, "fresh")
+		for name, make := range map[string]bool{place: old, fresh: true} {
+			if make {
+				if err := errors.Join(os.Mkdir(name, 0o755), os.WriteFile(filepath.Join(name, filepath.Base(name)), nil, 0o644)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := replace(place, fresh); err != nil {
 			t.Fatal(err)
 		}
-		f := initrdOf("initrd", first, tree.Bytes("b", []byte(plain.String())), tree.Bytes("c", nil))
-		data, err := f.Read() // compares the size announced
-		if err != nil {
-			t.Fatal(err)
+		if got, err := filepath.Glob(place + "/*"); err != nil || len(got) != 1 || filepath.Base(got[0]) != "fresh" {
+			t.Errorf("something there before: %v: now it is %q, %v", old, got, err)
 		}
-		if at := bytes.Index(data, []byte("070701")); at%4 != 0 || at < n || at > n+3 {
-			t.Errorf("behind %d bytes the archive starts at %d", n, at)
-		}
-		if len(data)%4 != 0 {
-			t.Errorf("the whole has %d bytes", len(data))
+		if _, err := os.Stat(fresh); old != (err == nil) {
+			t.Errorf("something there before: %v: where it should be now: %v", old, err)
 		}
 	}
 }

@@ -2,16 +2,19 @@ package medium
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/farboot/farboot/builder/grub"
 	"github.com/farboot/farboot/builder/medium/hybrid"
@@ -21,63 +24,86 @@ import (
 	"github.com/farboot/farboot/payload/state"
 )
 
-// block is how much is read, written and hashed at a time, in bytes: few calls,
-// and it stays in a processor's cache on its way.
-const block = 256 << 10
+// block is how much is read, written and hashed at a time, in bytes: few calls
+// and changes of processor, and it stays in their cache.
+const block = 1 << 20
 
-// Write writes the hybrid image to the file at image and the same content as a
-// folder for a TFTP or HTTP server, and returns what the image's bytes are. Both
-// are made at the same time and appear when both are whole; until then what was
-// there before stays. A folder that is no netboot folder stays for good.
-func (m *Medium) Write(image, folder string) (object.Ref, error) {
+// Write writes the hybrid image and the same content as a folder for a TFTP or
+// HTTP server to the places that [Places] gives for dir, and returns what the
+// image's bytes are. Both are made at the same time and appear when both are
+// whole; until then what was there before stays. A folder that is no netboot
+// folder stays for good.
+//
+// Nothing is synced: that takes as long as all the rest, and after a power
+// failure another build makes the same bytes.
+func (m *Medium) Write(dir string) (object.Ref, error) {
+	image, folder := Places(dir, m.Name)
 	if err := CheckNetboot(folder); err != nil {
 		return object.Ref{}, err
 	}
-	f, err := renameio.NewPendingFile(image, renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
-	if err != nil {
-		return object.Ref{}, fmt.Errorf("image: %w", err)
+	if info, err := os.Lstat(image); err == nil && info.IsDir() {
+		return object.Ref{}, fmt.Errorf("image: %s is a folder; it is not replaced", image)
 	}
-	defer f.Cleanup()
-	temp, err := os.MkdirTemp(filepath.Dir(folder), "."+filepath.Base(folder)+"-*")
+	temp, err := os.MkdirTemp(dir, "."+m.Name+"-*")
 	if err != nil {
-		return object.Ref{}, fmt.Errorf("netboot: %w", err)
+		return object.Ref{}, fmt.Errorf("medium: %w", err)
 	}
 	defer os.RemoveAll(temp)
+	newImage, newFolder := Places(temp, m.Name)
 	var ref object.Ref
 	var g errgroup.Group
-	g.Go(func() (err error) { ref, err = m.writeImage(f.File); return err })
-	g.Go(func() error { return m.writeNetboot(filepath.Join(temp, "new")) })
+	g.Go(func() (err error) { ref, err = m.writeImage(newImage); return err })
+	g.Go(func() error { return m.writeNetboot(newFolder) })
 	if err := g.Wait(); err != nil {
 		return object.Ref{}, err
 	}
 	// The folder first: where that is refused there is to be no image either.
-	if err := replaceFolder(folder, temp); err != nil {
+	if err := replace(folder, newFolder); err != nil {
 		return object.Ref{}, fmt.Errorf("netboot: %w", err)
 	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
+	if err := replace(image, newImage); err != nil {
 		return object.Ref{}, fmt.Errorf("image: %w", err)
 	}
 	return ref, nil
 }
 
-// writeImage fills f, which is empty, while another processor hashes it, one
-// block behind.
-func (m *Medium) writeImage(f *os.File) (ref object.Ref, err error) {
-	r, hashed := io.Pipe()
-	var g errgroup.Group
-	g.Go(func() (err error) {
-		ref, err = object.Of(bufio.NewReaderSize(r, block))
-		return err
-	})
-	g.Go(func() error {
-		w := bufio.NewWriterSize(io.MultiWriter(f, hashed), block)
-		err := errors.Join(m.image(w), w.Flush())
-		return errors.Join(err, hashed.CloseWithError(err))
-	})
-	if err := g.Wait(); err != nil {
+// Places returns where [Medium.Write] puts the image and the netboot folder of
+// the medium called name.
+func Places(dir, name string) (image, folder string) {
+	return filepath.Join(dir, name+".iso"), filepath.Join(dir, name)
+}
+
+// writeImage makes the image at path, where nothing is yet.
+func (m *Medium) writeImage(path string) (object.Ref, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
 		return object.Ref{}, fmt.Errorf("image: %w", err)
 	}
-	return ref, nil
+	h := &hashing{w: f, h: sha256.New()}
+	w := bufio.NewWriterSize(h, block)
+	if err := errors.Join(m.image(w), w.Flush(), f.Chmod(0o644), f.Close()); err != nil {
+		return object.Ref{}, fmt.Errorf("image: %w", err)
+	}
+	return object.Ref{Size: h.n, SHA256: object.ID(h.h.Sum(nil))}, nil
+}
+
+// hashing is a writer that hashes what w takes, on another processor.
+type hashing struct {
+	w io.Writer
+	h hash.Hash
+	n int64
+}
+
+func (t *hashing) Write(p []byte) (int, error) {
+	hashed := make(chan struct{})
+	go func() {
+		t.h.Write(p)
+		close(hashed)
+	}()
+	n, err := t.w.Write(p)
+	<-hashed
+	t.n += int64(n)
+	return n, err
 }
 
 // image writes the image's bytes.
@@ -127,15 +153,20 @@ func (m *Medium) writeNetboot(dir string) error {
 	return nil
 }
 
-// replaceFolder puts the folder "new" below temp in the place of dir, and leaves
-// what was there below temp.
-func replaceFolder(dir, temp string) error {
-	old := filepath.Join(temp, "old")
-	if err := os.Rename(dir, old); err != nil && !errors.Is(err, os.ErrNotExist) {
+// replace puts the file or folder at fresh in the place of what is at path, and
+// leaves that at fresh. Nobody ever finds nothing there, unless the file system
+// cannot exchange names (NFS for example): then for a moment.
+func replace(path, fresh string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, fresh, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE)
+	if err == nil {
+		return nil
+	}
+	old := fresh + ".old"
+	if err := os.Rename(path, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.Rename(filepath.Join(temp, "new"), dir); err != nil {
-		return errors.Join(err, os.Rename(old, dir))
+	if err := os.Rename(fresh, path); err != nil {
+		return errors.Join(err, os.Rename(old, path))
 	}
 	return nil
 }

@@ -85,7 +85,8 @@ func (b build) run(c *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := medium.CheckNetboot(filepath.Join(out, d.recipe.Name())); err != nil {
+	_, folder := medium.Places(out, d.recipe.Name())
+	if err := medium.CheckNetboot(folder); err != nil {
 		return withHint(err, "another name in the recipe, or --out, leaves it in peace")
 	}
 	set, err := d.keys()
@@ -114,17 +115,18 @@ func (b build) run(c *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	return b.write(c, m, built{
+	image, netboot := medium.Places(out, m.Name)
+	return b.write(c, m, out, built{
 		Name: m.Name, Build: m.Build.String(), Epoch: m.Epoch, Kernel: m.Kernel, Lock: d.lockPath(),
-		Image: filepath.Join(out, m.Name+".iso"), Netboot: filepath.Join(out, m.Name),
+		Image: image, Netboot: netboot,
 		Statement: newest.Version, Floor: floor, Warning: behind(newest.Version, floor),
 	})
 }
 
-// write packs the medium and reports.
-func (b build) write(c *cobra.Command, m *medium.Medium, result built) error {
+// write packs the medium into the folder out and reports.
+func (b build) write(c *cobra.Command, m *medium.Medium, out string, result built) error {
 	var err error
-	if result.Ref, err = m.Write(result.Image, result.Netboot); err != nil {
+	if result.Ref, err = m.Write(out); err != nil {
 		return err
 	}
 	if b.json {

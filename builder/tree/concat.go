@@ -1,26 +1,13 @@
-package medium
+package tree
 
 import (
 	"io"
 	"os"
-
-	"github.com/farboot/farboot/builder/tree"
 )
 
-// initrdOf returns an initrd that is the layers one after the other, each padded
-// with zeros to a multiple of 4 bytes: nowhere else does the kernel look for an
-// archive that is not compressed (unpack_to_rootfs in init/initramfs.c).
-func initrdOf(name string, layers ...tree.File) tree.File {
-	var files []tree.File
-	for _, f := range layers {
-		files = append(files, f, tree.Bytes("padding", make([]byte, -f.Size&3)))
-	}
-	return concat(name, files...)
-}
-
-// concat returns a file that is the files one after the other.
-func concat(name string, files ...tree.File) tree.File {
-	out := tree.File{Path: name, Mode: 0o644}
+// Concat returns a File with mode 0644 that is the files one after the other.
+func Concat(name string, files ...File) File {
+	out := File{Path: name, Mode: 0o644}
 	for _, f := range files {
 		out.Size += f.Size
 	}
@@ -28,10 +15,11 @@ func concat(name string, files ...tree.File) tree.File {
 	return out
 }
 
-// section returns a part of the file at path, from one place to another.
-func section(path string, from, to int64) tree.File {
-	return tree.File{Path: "section", Size: to - from, Open: func() (io.ReadCloser, error) {
-		f, err := os.Open(path)
+// Section returns a File with mode 0644 whose content is a part of the file at
+// source, from one place to another.
+func Section(name, source string, from, to int64) File {
+	return File{Path: name, Mode: 0o644, Size: to - from, Open: func() (io.ReadCloser, error) {
+		f, err := os.Open(source)
 		if err != nil {
 			return nil, err
 		}
@@ -47,7 +35,7 @@ func section(path string, from, to int64) tree.File {
 }
 
 // openAll opens files for reading one after the other.
-func openAll(files []tree.File) (io.ReadCloser, error) {
+func openAll(files []File) (io.ReadCloser, error) {
 	var all multiReadCloser
 	for _, f := range files {
 		r, err := f.Open()
