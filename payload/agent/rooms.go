@@ -17,6 +17,8 @@ import (
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/agent/persist"
 	"github.com/farboot/farboot/payload/agent/watchdog"
+	"github.com/farboot/farboot/payload/flash"
+	"github.com/farboot/farboot/payload/flash/disks"
 	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/netconf"
@@ -80,6 +82,10 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		ReadFile: func(name string, most int64) ([]byte, string, error) { return places().ReadFile(name, most) },
 		Objects:  os.DirFS(settings.ObjectDir),
 		OnMedium: burned.Open,
+		Disks:    func() ([]disks.Disk, error) { return listDisks(medium.Build) },
+		Flash: func(ctx context.Context, node string, job flash.Job) (flash.Result, error) {
+			return writeDisk(ctx, loader.Need, node, job)
+		},
 		Tools: func(ctx context.Context, image *os.File) (boot.Tools, error) {
 			return openTools(ctx, c, loader.Need, image)
 		},

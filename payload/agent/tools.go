@@ -2,14 +2,23 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net"
 	"os"
+	"strconv"
+	"time"
 
 	"github.com/farboot/farboot/payload/agent/boot"
 	"github.com/farboot/farboot/payload/agent/console"
 	"github.com/farboot/farboot/payload/agent/control"
 	"github.com/farboot/farboot/payload/agent/hardware"
 	"github.com/farboot/farboot/payload/agent/script"
+	"github.com/farboot/farboot/payload/agent/sshd"
 	"github.com/farboot/farboot/payload/agent/toolbox"
+	"github.com/farboot/farboot/payload/flash"
+	"github.com/farboot/farboot/payload/flash/disks"
+	"github.com/farboot/farboot/payload/state"
 )
 
 const (
@@ -40,6 +49,53 @@ func openTools(ctx context.Context, c *console.Console, need func(names ...strin
 // Listen serves what programs in the toolbox ask for.
 func (t tools) Listen(h control.Handlers) (boot.Asker, error) {
 	return control.Listen(t.Root(), h, t.c.Printf)
+}
+
+// Login lets people into the toolbox.
+func (t tools) Login(l boot.Login) (boot.Door, error) {
+	if err := t.Resolve(); err != nil {
+		t.c.Printf("%v", err)
+	}
+	l.Processes = t.Processes()
+	server, err := sshd.New(l.Config)
+	if err != nil {
+		return nil, err
+	}
+	port, err := net.Listen("tcp", net.JoinHostPort("", strconv.Itoa(l.Port)))
+	if err != nil {
+		return nil, fmt.Errorf("rescue: %w", err)
+	}
+	return door{server, port}, nil
+}
+
+// door is a server with its port.
+type door struct {
+	*sshd.Server
+	port net.Listener
+}
+
+// Serve lets people in.
+func (d door) Serve(ctx context.Context, idle time.Duration) error {
+	return d.Server.Serve(ctx, d.port, idle)
+}
+
+// listDisks lists the machine's disks.
+func listDisks(build string) ([]disks.Disk, error) {
+	return disks.List(os.DirFS("/sys"), os.DirFS("/proc"), state.PartitionName(build))
+}
+
+// writeDisk writes an image to a disk.
+func writeDisk(ctx context.Context, need func(names ...string), node string, job flash.Job) (flash.Result, error) {
+	disk, err := flash.Open(node)
+	if err != nil {
+		return flash.Result{}, err
+	}
+	job.Drivers = func(names ...string) error { need(names...); return nil }
+	result, err := flash.Run(ctx, disk, job)
+	if err := errors.Join(err, disk.Close()); err != nil {
+		return flash.Result{}, err
+	}
+	return result, nil
 }
 
 // Script runs a script in the toolbox.

@@ -32,6 +32,8 @@ import (
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/clock"
 	"github.com/farboot/farboot/payload/fetch"
+	"github.com/farboot/farboot/payload/flash"
+	"github.com/farboot/farboot/payload/flash/disks"
 	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/netconf"
@@ -71,6 +73,9 @@ type Rooms struct {
 	OnMedium func(name string) (fs.File, error)
 	// Tools opens a toolbox over an image that was verified.
 	Tools func(ctx context.Context, image *os.File) (Tools, error)
+	// Disks is disks.List, and Flash is flash.Run on the disk of that node.
+	Disks func() ([]disks.Disk, error)
+	Flash func(ctx context.Context, node string, job flash.Job) (flash.Result, error)
 	// Systems is local.Find.
 	Systems func(ctx context.Context) (found []local.System, cleanup func() error, err error)
 	// Load, Execute, BootNext, Reboot and PowerOff are handover's.

@@ -23,6 +23,8 @@ type job struct {
 	entry manifest.Entry
 	from  *accept.Accepted // nil where the medium carries the entry
 	net   *line            // nil where none is up
+	// connect takes a network up where there is none yet; nil where that was tried.
+	connect func() *line
 	// machine is the manifest's record of this one.
 	machine manifest.Machine
 	// find is how it finds others.
@@ -32,6 +34,9 @@ type job struct {
 // start tries an entry. It returns nil only where the machine was handed over.
 func (b *boot) start(ctx context.Context, j job) error {
 	b.Story.Chosen(j.name)
+	if j.connect != nil && (j.entry.Script != nil || j.entry.Rescue != nil) {
+		j.net = j.connect()
+	}
 	switch e := j.entry; {
 	case e.Linux != nil:
 		return b.linux(ctx, j)
@@ -43,6 +48,10 @@ func (b *boot) start(ctx context.Context, j job) error {
 		return b.switchOff(ctx, j)
 	case e.Script != nil:
 		return b.script(ctx, j)
+	case e.Rescue != nil:
+		return b.rescue(ctx, j)
+	case e.Flash != nil:
+		return b.flash(ctx, j)
 	}
 	return fmt.Errorf("%w: %q", errKind, j.entry.Unknown)
 }

@@ -23,6 +23,8 @@ import (
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/fetch/evil"
+	"github.com/farboot/farboot/payload/flash"
+	"github.com/farboot/farboot/payload/flash/disks"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/netconf"
 	"github.com/farboot/farboot/payload/object"
@@ -112,8 +114,10 @@ type lab struct {
 	chosen   string            // at the menu
 	stick    map[string]string // files on it
 	objects  string            // a folder with objects on the medium, in the place of carried
-	image    string            // a folder in the place of the medium's image
-	works    works             // in toolboxes
+	disks    []disks.Disk
+	flash    func(ctx context.Context, job flash.Job) (flash.Result, error)
+	image    string // a folder in the place of the medium's image
+	works    works  // in toolboxes
 	armError error
 
 	mu         sync.Mutex
@@ -127,6 +131,7 @@ type lab struct {
 	disarmed   int
 	posted     []string
 	menus      []menu.Menu
+	flashed    []string // nodes
 	reports    []report.Report
 	opened     int // networks
 	networks   [][]netconf.Network
@@ -282,6 +287,11 @@ func (l *lab) rooms() Rooms {
 		Objects: l.onMedium(),
 		Systems: func(context.Context) ([]local.System, func() error, error) {
 			return nil, nil, fmt.Errorf("%w: no disk", local.ErrNone)
+		},
+		Disks: func() ([]disks.Disk, error) { return l.disks, nil },
+		Flash: func(ctx context.Context, node string, job flash.Job) (flash.Result, error) {
+			l.flashed = append(l.flashed, node)
+			return l.flash(ctx, job)
 		},
 		Choose: func(_ context.Context, m menu.Menu) (string, string, error) {
 			l.menus = append(l.menus, m)

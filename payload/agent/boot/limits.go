@@ -61,6 +61,9 @@ type Limits struct {
 	// Failures is how often that may happen to an entry before the others of the
 	// machine are tried first.
 	Failures uint8
+	// Reports is how often an entry that works for long is reported: whoever looks
+	// sees it move, and a thousand machines do not flood their server.
+	Reports time.Duration
 	// News is how often the log tells how far a download is.
 	News time.Duration
 	// Flush is how long the last lines may take to leave a serial port: 4 KiB
@@ -93,6 +96,7 @@ func DefaultLimits() Limits {
 		Fallback:    3,
 		Firmware:    2 * time.Minute,
 		Failures:    2,
+		Reports:     time.Minute,
 		News:        5 * time.Second,
 		Flush:       5 * time.Second,
 		Backoff:     2 * time.Second,

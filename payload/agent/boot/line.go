@@ -38,6 +38,18 @@ func (b *boot) next(ctx context.Context, l *line) error {
 	return nil
 }
 
+// connected takes a network up, or returns nil where none can be had.
+func (b *boot) connected(ctx context.Context) *line {
+	l := new(line)
+	b.open(ctx, l, b.networks())
+	if err := b.next(ctx, l); err != nil {
+		b.fail("network", err)
+		l.Close()
+		return nil
+	}
+	return l
+}
+
 // reached asks by the network that the machine has now. Connections of the one
 // before lead nowhere.
 func (b *boot) reached(lease network.Lease) {

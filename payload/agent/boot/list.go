@@ -175,8 +175,15 @@ func (b *boot) drop(a *accept.Accepted, names []string, m *manifest.Menu) {
 // needsDrivers tells whether an entry reads disks or mounts file systems.
 func needsDrivers(e manifest.Entry) bool { return e.Linux == nil && e.Power == nil }
 
-// fallback tries the entries on the medium, in order, without a network.
+// fallback tries the entries on the medium, in order. A script or a rescue takes a
+// network up before, and those after it have that, too.
 func (b *boot) fallback(ctx context.Context) end {
+	var net *line
+	defer func() {
+		if net != nil {
+			net.Close()
+		}
+	}()
 	jobs, names := map[string]job{}, []string(nil)
 	for i, e := range b.medium.Fallback {
 		name := fmt.Sprintf("fallback %d", i+1)
@@ -190,6 +197,12 @@ func (b *boot) fallback(ctx context.Context) end {
 		j, ok := jobs[name]
 		if !ok {
 			return job{}, fmt.Errorf("%w: %q is not on the medium", errNoEntry, name)
+		}
+		j.net, j.connect = net, func() *line {
+			if net == nil {
+				net = b.connected(ctx)
+			}
+			return net
 		}
 		return j, nil
 	})

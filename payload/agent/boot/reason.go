@@ -12,7 +12,11 @@ import (
 	"github.com/farboot/farboot/payload/agent/script"
 	"github.com/farboot/farboot/payload/agent/toolbox"
 	"github.com/farboot/farboot/payload/agent/watchdog"
+	"github.com/farboot/farboot/payload/caibx"
 	"github.com/farboot/farboot/payload/fetch"
+	"github.com/farboot/farboot/payload/flash"
+	"github.com/farboot/farboot/payload/flash/disks"
+	"github.com/farboot/farboot/payload/flash/tailor"
 	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/trust"
@@ -27,6 +31,10 @@ var (
 	// errDamaged says that an object on the medium has other bytes than it was
 	// burned with.
 	errDamaged = errors.New("the medium is damaged")
+	// errOffline says that an entry needs a network and has none.
+	errOffline = errors.New("there is no network")
+	// errDiskFull says that a disk takes no more, whatever it says of its size.
+	errDiskFull = errors.New("the disk has no room left")
 	// errNotSaved says that the machine will not remember what it boots.
 	errNotSaved = errors.New("not remembered")
 	// errNetwork says that an entry wants a network that cannot be handed over.
@@ -85,6 +93,19 @@ var reasons = []struct {
 	{handover.ErrFirmware, "no-boot-device"},
 	{watchdog.ErrNone, "no-watchdog"},
 	{handover.ErrRefused, "kexec-refused"},
+	{disks.ErrNone, "no-disk"},
+	{disks.ErrAmbiguous, "which-disk"},
+	{disks.ErrBusy, "disk-in-use"},
+	{disks.ErrTooSmall, "disk-too-small"},
+	{errDiskFull, "disk-full"},
+	{flash.ErrFake, "fake-disk"},
+	{flash.ErrReadBack, "disk-error"},
+	{unix.EIO, "disk-error"},
+	{tailor.ErrGrow, "not-grown"},
+	{tailor.ErrFiles, "no-files"},
+	{flash.ErrImage, "bad-image"},
+	{caibx.ErrMalformed, "bad-image"},
+	{flash.ErrWrong, "corrupt"},
 	{toolbox.ErrNone, "no-toolbox"},
 	{toolbox.ErrImage, "bad-toolbox"},
 	{toolbox.ErrDriver, "toolbox-driver"},
@@ -96,6 +117,7 @@ var reasons = []struct {
 	{unix.ENOMEM, "no-memory"},
 	{unix.ENOSPC, "no-memory"},
 	{network.ErrNoNetwork, "no-network"},
+	{errOffline, "no-network"},
 	{fetch.ErrPortal, "portal"},
 	{fetch.ErrCorrupt, "corrupt"},
 	{fetch.ErrTooLarge, "too-large"},

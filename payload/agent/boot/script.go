@@ -62,12 +62,18 @@ func (b *boot) begin(ctx context.Context, j job) error {
 	if err := b.remember(j, 0); err != nil {
 		return err
 	}
-	b.Log("%s: %s", j.name, j.entry.Title)
+	b.announce(ctx, j, "begins")
+	return nil
+}
+
+// announce tells people that an entry is at work.
+func (b *boot) announce(ctx context.Context, j job, status string) {
+	b.Log("%s: %s: %s", j.name, j.entry.Title, status)
 	b.Story.Begin(j.name, j.entry.Kind())
+	b.Story.Status(status)
 	if j.net != nil {
 		b.post(ctx, report.Working)
 	}
-	return nil
 }
 
 // after does what somebody in the toolbox asked for, or else what the entry says.

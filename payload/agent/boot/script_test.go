@@ -277,12 +277,7 @@ func TestScriptOnMedium(t *testing.T) {
 	l.limits.Fallback, l.stopOn = 1, "never"
 	l.settings.Toolbox = &settings.Toolbox{Ref: object.OfBytes(image), Place: settings.PlaceMemory}
 	l.settings.Fallback = []manifest.Entry{{Title: "Repair", Script: &manifest.Script{Program: object.OfBytes(program), Then: manifest.ThenReboot}}}
-	l.objects = t.TempDir()
-	for _, data := range [][]byte{image, program} {
-		if err := os.WriteFile(filepath.Join(l.objects, object.OfBytes(data).SHA256.String()), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	l.carry(t, image, program)
 	if err := l.run(t); err != nil || len(l.works.programs) != 1 || l.rebooted != 1 {
 		t.Errorf("%v: ran %d times, rebooted %d:\n%s", err, len(l.works.programs), l.rebooted, strings.Join(l.lines, "\n"))
 	}

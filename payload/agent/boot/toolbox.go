@@ -26,6 +26,8 @@ type Tools interface {
 	Listen(h control.Handlers) (Asker, error)
 	// Script is script.Run.
 	Script(ctx context.Context, c script.Config) (script.Result, error)
+	// Login opens a port, for a Door whose Serve closes it.
+	Login(l Login) (Door, error)
 	Close() error
 }
 
@@ -190,6 +192,10 @@ func (b *boot) handlers(j job) control.Handlers {
 			}
 			return nil
 		},
+		Flash: func(ctx context.Context, entry, disk string, progress func(text string)) error {
+			return b.flashOther(ctx, j, entry, disk, progress)
+		},
+		Disks: b.listDisks,
 	}
 }
 

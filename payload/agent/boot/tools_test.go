@@ -2,10 +2,13 @@ package boot
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/farboot/farboot/payload/agent/control"
 	"github.com/farboot/farboot/payload/agent/script"
@@ -22,6 +25,8 @@ type works struct {
 
 	opened, closed int
 	images         []string
+	logins         []Login
+	people         func(ctx context.Context, h control.Handlers, asks func(control.Next)) error // who logs in
 	programs       []string
 	configs        []script.Config
 }
@@ -31,6 +36,8 @@ type bench struct {
 	*works
 	handlers control.Handlers
 	next     *control.Next
+	asked    chan struct{}
+	stopped  chan string
 }
 
 // open stands for toolbox.Open.
@@ -38,7 +45,7 @@ func (w *works) open(_ context.Context, image *os.File) (Tools, error) {
 	data, err := io.ReadAll(image)
 	w.opened++
 	w.images = append(w.images, string(data))
-	return &bench{works: w}, err
+	return &bench{works: w, asked: make(chan struct{}, 1), stopped: make(chan string, 1)}, err
 }
 
 func (b *bench) Listen(h control.Handlers) (Asker, error) {
@@ -60,12 +67,35 @@ func (b *bench) Script(_ context.Context, c script.Config) (script.Result, error
 	return result, nil
 }
 
+func (b *bench) Login(l Login) (Door, error) {
+	b.logins = append(b.logins, l)
+	if l.Port == 1 {
+		return nil, errors.New("rescue: address already in use")
+	}
+	return b, nil
+}
+
+func (b *bench) Fingerprint() string { return "SHA256:abc" }
+func (b *bench) Stop(message string) { b.stopped <- message }
+
+// Serve lets in whoever the test says.
+func (b *bench) Serve(ctx context.Context, idle time.Duration) error {
+	err := b.people(ctx, b.handlers, func(next control.Next) {
+		b.next = &next
+		b.asked <- struct{}{}
+	})
+	if err == nil && idle == 0 {
+		<-b.stopped
+	}
+	return err
+}
+
 func (b *bench) Close() error { b.closed++; return nil }
 
 // asker is what the lab's programs ask for.
 type asker struct{ *bench }
 
-func (a asker) Asked() <-chan struct{} { return make(chan struct{}) }
+func (a asker) Asked() <-chan struct{} { return a.asked }
 func (a asker) Close()                 {}
 
 func (a asker) Next() (control.Next, bool) {
@@ -97,6 +127,17 @@ func (l *simLab) publishTools(t *testing.T) *site {
 	s.put(object.OfBytes(program).Path(), program)
 	s.put(object.OfBytes(image).Path(), image)
 	return s
+}
+
+// carry puts objects on the medium.
+func (l *lab) carry(t *testing.T, objects ...[]byte) {
+	t.Helper()
+	l.objects = t.TempDir()
+	for _, data := range objects {
+		if err := os.WriteFile(filepath.Join(l.objects, object.OfBytes(data).SHA256.String()), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // environ returns what a list of variables says of a name.
