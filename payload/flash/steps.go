@@ -68,15 +68,18 @@ func (w *writer) plan() (err error) {
 	}
 	for _, f := range w.job.Files {
 		if _, err := w.table.Partition(f.Partition); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrImage, err)
 		}
 	}
 	if !w.job.Grow {
 		return nil
 	}
 	grown, err := w.table.Grow(w.dev.Size())
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrImage, err)
+	}
 	w.grown = &grown
-	return err
+	return nil
 }
 
 // compare finds the chunks that the disk holds already.
