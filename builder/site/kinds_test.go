@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/farboot/farboot/builder/leak"
+	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/trust"
@@ -87,6 +88,27 @@ func TestPublishWorks(t *testing.T) {
 		delete(missing.options.Objects, ref)
 		if _, err := Publish(t.Context(), missing.options); err == nil || !strings.Contains(err.Error(), ref.SHA256.String()) {
 			t.Errorf("without %s: %v", filepath.Base(path), err)
+		}
+	}
+}
+
+// TestPublishRevoked: an object that is revoked is refused wherever it is named.
+func TestPublishRevoked(t *testing.T) {
+	for name, where := range map[string]string{
+		"run": `entry "repair"`, "toolbox": `entry "re`, "image": `entry "image"`, "index": `entry "image"`, "seed": `entry "image"`, "data": `file "data"`,
+	} {
+		p, sim := newRotating(t)
+		p.works(t)
+		for ref, path := range p.options.Objects {
+			if filepath.Base(path) == name {
+				sim.Issue(func(st *trust.Statement) {
+					st.Revoked.Objects = append(st.Revoked.Objects, trust.RevokedObject{SHA256: ref.SHA256, Reason: "a hole", Since: sim.At})
+				})
+			}
+		}
+		p.take(t, sim)
+		if _, err := Publish(t.Context(), p.options); !errors.Is(err, accept.ErrRevoked) || !strings.Contains(err.Error(), where) {
+			t.Errorf("%s: %v, want ErrRevoked in %s", name, err, where)
 		}
 	}
 }
