@@ -3,7 +3,8 @@
 // must have signed, and hands the machine over to the kernel that it names.
 //
 // It is no command for a shell: started as anything but PID 1 it refuses. Only in a
-// toolbox, where it lies under the name farboot, it asks the one that is PID 1.
+// toolbox, where it lies under the name farboot, it asks the one that is PID 1; and
+// the kernel starts it under the name modprobe where it wants a module.
 package main
 
 import (

@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path"
 	"strings"
 	"time"
 
 	"github.com/farboot/farboot/payload/agent/boot"
 	"github.com/farboot/farboot/payload/agent/console"
 	"github.com/farboot/farboot/payload/agent/hardware"
+	"github.com/farboot/farboot/payload/agent/toolbox"
 	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/report"
@@ -23,7 +25,10 @@ import (
 const panicReboot = 30 * time.Second
 
 // run is the agent. As PID 1 it never returns: a hand-over ends it, or a reboot.
-func run(ctx context.Context, _ []string, _ io.Reader, _, stderr io.Writer) error {
+func run(ctx context.Context, args []string, _ io.Reader, _, stderr io.Writer) error {
+	if len(args) > 0 && path.Base(args[0]) == toolbox.ModprobeName {
+		return toolbox.Modprobe(modulesDir(), args[1:])
+	}
 	if os.Getpid() != 1 {
 		return errors.New("this is /init of a boot medium and runs as PID 1 only")
 	}

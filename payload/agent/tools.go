@@ -43,6 +43,9 @@ func openTools(ctx context.Context, c *console.Console, need func(names ...strin
 	if err != nil {
 		return nil, err
 	}
+	if err := toolbox.AnswerKernel(); err != nil {
+		c.Printf("hardware: %v", err)
+	}
 	return tools{t, c}, nil
 }
 

@@ -56,7 +56,7 @@ func Client(ctx context.Context, args []string, stdin io.Reader, stdout, stderr 
 
 // command is [Client] with the socket's path.
 func command(ctx context.Context, path string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if len(args) == 1 && (args[0] == "help" || args[0] == "--help" || args[0] == "-h") {
+	if len(args) == 0 || len(args) == 1 && (args[0] == "help" || args[0] == "--help" || args[0] == "-h") {
 		fmt.Fprint(stdout, help)
 		return 0
 	}
@@ -84,9 +84,6 @@ type caller struct {
 
 // run does what the arguments say.
 func (c caller) run(args []string) error {
-	if len(args) == 0 {
-		return &usageError{"what is to be done?"}
-	}
 	verb, rest := args[0], args[1:]
 	switch {
 	case verb == "info" && len(rest) <= 1:

@@ -17,6 +17,9 @@ import (
 // agentName is where programs in the toolbox find the agent, below the root.
 const agentName = "usr/bin/farboot"
 
+// modulesDir is where the kernel's modules lie, as on every Linux.
+const modulesDir = "/lib/modules"
+
 // inside are the kernel's file systems in the toolbox. Where must is false, it is
 // of use without: not every machine has firmware with variables.
 var inside = []struct {
@@ -120,6 +123,9 @@ func (t *Toolbox) furnish() error {
 	if err := bindAgent(root); err != nil {
 		return fmt.Errorf("toolbox: /%s: %w", agentName, err)
 	}
+	if err := bindModules(root); err != nil {
+		return fmt.Errorf("toolbox: %s: %w", modulesDir, err)
+	}
 	return t.Resolve()
 }
 
@@ -155,6 +161,16 @@ func bindAgent(root *os.Root) error {
 	f.Close()
 	return mountOn(root, agentName, func(target string) error {
 		return unix.Mount("/proc/self/exe", target, "", unix.MS_BIND, "")
+	})
+}
+
+// bindModules shows the kernel's modules to programs inside, where there are any.
+func bindModules(root *os.Root) error {
+	if _, err := os.Stat(modulesDir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return mountIn(root, modulesDir[1:], func(target string) error {
+		return unix.Mount(modulesDir, target, "", unix.MS_BIND, "")
 	})
 }
 
