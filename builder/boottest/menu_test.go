@@ -46,8 +46,8 @@ func newMenuWorld(t *testing.T, change ...string) (image string) {
 
 // Phrases of a menu that stands, and of one that was left.
 const (
-	menuStands = "Type a label, such as 3c, and Enter. Enter alone shows this again."
-	menuFirst  = "Without a choice it is 1a first in"
+	menuStands = "Type a label, such as 3d, and Enter. Enter alone shows this again."
+	menuFirst  = "Without a choice it is 1b first in"
 )
 
 // TestMenuOnSerial: noise and half a label choose nothing; a label does, also
@@ -55,33 +55,34 @@ const (
 func TestMenuOnSerial(t *testing.T) {
 	t.Parallel()
 	m, ctx := start(t, vm.Config{Image: newMenuWorld(t)})
-	expect(t, ctx, m, "choose: first", "  1a  The machine's own (first)", "  2b  Another one (second)", "  3c  One more (third)", menuStands, menuFirst)
-	if err := m.Type("\x13\x00\xff\x1b[B\r\r2\rsh\r\x033c\r2b\r"); err != nil { // the noise spoils 3c
+	expect(t, ctx, m, "choose: first", "  1b  The machine's own (first)", "  2c  Another one (second)", "  3d  One more (third)", menuStands, menuFirst)
+	if err := m.Type("\x13\x00\xff\x1b[B\r\r2\rsh\r\x033d\r2c\r"); err != nil { // the noise spoils 3d
 		t.Fatal(err)
 	}
-	expect(t, ctx, m, "menu: 2b second, chosen on ttyS0", "handing over: second", "next kernel runs: console=ttyS0,115200 quiet chosen=second", "next kernel done")
+	expect(t, ctx, m, "menu: 2c second, chosen on ttyS0", "handing over: second", "next kernel runs: console=ttyS0,115200 quiet chosen=second", "next kernel done")
 }
 
-// TestMenuOnScreen: the same menu stands on the screen, and a key of the machine's
-// own keyboard chooses.
+// TestMenuOnScreen: the same menu stands on the screen, and the machine's own
+// keyboard chooses; also where Scroll Lock has stopped the screen, which then takes
+// no more lines.
 func TestMenuOnScreen(t *testing.T) {
 	t.Parallel()
 	m, ctx := start(t, vm.Config{Image: newMenuWorld(t), VGA: true})
 	expect(t, ctx, m, menuStands)
 	lines := screen(t, ctx, m)
-	for _, want := range []string{"What shall this machine boot?", "  1a  The machine's own (first)", "  3c  One more (third)", menuStands} {
+	for _, want := range []string{"What shall this machine boot?", "  1b  The machine's own (first)", "  3d  One more (third)", menuStands} {
 		if !strings.Contains(lines, "\n"+want) {
 			t.Errorf("no line %q on the screen:\n%s", want, lines)
 		}
 	}
-	for _, key := range []string{"down", "esc", "f1", "ret", "3", "c", "ret"} { // the first four spoil a line
+	for _, key := range []string{"down", "esc", "f1", "ret", "scroll_lock", "3", "d", "ret"} { // a spoiled line; a screen that stands still
 		args := map[string]any{"keys": []any{map[string]any{"type": "qcode", "data": key}}}
 		if err := m.Execute(ctx, "send-key", args, nil); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(300 * time.Millisecond) // QEMU holds each key for 100 ms
 	}
-	expect(t, ctx, m, "menu: 3c third, chosen on tty0", "handing over: third", "next kernel runs: console=ttyS0,115200 quiet chosen=third", "next kernel done")
+	expect(t, ctx, m, "menu: 3d third, chosen on tty0", "handing over: third", "next kernel runs: console=ttyS0,115200 quiet chosen=third", "next kernel done")
 }
 
 // screen returns what lies in the memory of a VGA card in text mode, as lines of
@@ -126,7 +127,7 @@ func TestHammered(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 	}()
-	line.await(ctx, t, menuFirst, "menu: nobody chose: 1a first", "handing over: first")
+	line.await(ctx, t, menuFirst, "menu: nobody chose: 1b first", "handing over: first")
 	stop()
 	expect(t, ctx, m, "next kernel runs: console=ttyS0,115200 quiet chosen=first", "next kernel done")
 	for _, bad := range []string{"sysrq:", "uid=", "# ", "login:", "Kernel panic", "starting over"} {

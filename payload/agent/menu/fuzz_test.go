@@ -12,10 +12,11 @@ import (
 // they are, the menu ends in its time and two minutes, what it prints fits, and an
 // item was chosen only where its label stands on a line of its own.
 func FuzzInput(f *testing.F) {
-	f.Add(uint16(3), []byte("\x05\x0e2b\r"))
-	f.Add(uint16(40), []byte("\x00\x02\r\r\x81\x0440t\r\xff\x02\r\n"))
-	f.Add(uint16(256), []byte("\x10\xff\x00\x13\xff\x11\x1b[1;5A001a"))
-	f.Add(uint16(12), []byte("\x8f\x030\r2\x04n\r"))
+	// How many items less one; then a time, how many bytes, and the bytes.
+	f.Add(uint16(2), []byte("\x05\x032c\r"))
+	f.Add(uint16(39), []byte("\x00\x02\r\r\x81\x0440g\r\xff\x02\r\n"))
+	f.Add(uint16(255), []byte("\x10\x0e\x00\x13\xff\x11\x1b[1;5A001b"))
+	f.Add(uint16(11), []byte("\x8f\x0212\x05\x0312r\x83\x02r\r"))
 	f.Fuzz(func(t *testing.T, n uint16, script []byte) {
 		m := items(int(n%256) + 1)
 		d, all := newDialog(m), map[string][]byte{}

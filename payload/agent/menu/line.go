@@ -7,14 +7,16 @@ import (
 	"strings"
 )
 
-// letters are those that no font takes for a digit or for one another. Their
-// number is prime and greater than any difference of two digits: see labels.
-const letters = "abcdefghjkmnpqrstuvwxyz"
+// letters are those that no font takes for a digit or for one another (i, l, o),
+// and that are on the same key of QWERTY, QWERTZ and AZERTY keyboards (not a, m,
+// q, w, y, z): on the screen the kernel takes each for an American one. Their
+// number is prime, see labels.
+const letters = "bcdefghjknprstuvx"
 
 // labels returns the labels of n items: numbers from 1 of equal length, each with
-// the letter of that number modulo 23. Two numbers that differ in one digit
+// the letter of that number modulo 17. Two numbers that differ in one digit
 // differ by d*10^k with d < 10, and those with two neighbours swapped by 9*d*10^k:
-// 23 divides neither, so the letters differ. A lost or doubled byte makes
+// 17 divides neither, so the letters differ. A lost or doubled byte makes
 // another length.
 func labels(n int) []string {
 	width := len(strconv.Itoa(n))

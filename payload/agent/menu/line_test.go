@@ -20,11 +20,11 @@ func chosen(labels []string, text string) (items []int) {
 }
 
 func TestLabels(t *testing.T) {
-	if diff := cmp.Diff([]string{"1a", "2b", "3c"}, labels(3)); diff != "" {
+	if diff := cmp.Diff([]string{"1b", "2c", "3d"}, labels(3)); diff != "" {
 		t.Error(diff)
 	}
 	many := labels(256)
-	for i, want := range map[int]string{0: "001a", 8: "009j", 22: "023z", 23: "024a", 255: "256c"} {
+	for i, want := range map[int]string{0: "001b", 8: "009k", 16: "017x", 17: "018b", 255: "256b"} {
 		if many[i] != want {
 			t.Errorf("label %d is %q, want %q", i, many[i], want)
 		}
@@ -73,42 +73,42 @@ func TestLine(t *testing.T) {
 		text   string
 		want   []int
 	}{
-		{"label", three, "2b\r", []int{1}},
-		{"line feed", three, "2b\n", []int{1}},
-		{"telnet", three, "\r\x002b\r\x00", []int{1}},
-		{"CR LF", three, "\r\n2b\r\n", []int{1}},
-		{"capital", three, "2B\r", []int{1}},
-		{"BREAK before", three, "\x00\x00\x002b\r", []int{1}},
-		{"behind noise", three, "\xff\xfe~\r2b\r", []int{1}},
-		{"two digits", many, "02b\r12n\r", []int{1, 11}},
-		{"no Enter", three, "2b", nil},
+		{"label", three, "2c\r", []int{1}},
+		{"line feed", three, "2c\n", []int{1}},
+		{"telnet", three, "\r\x002c\r\x00", []int{1}},
+		{"CR LF", three, "\r\n2c\r\n", []int{1}},
+		{"capital", three, "2C\r", []int{1}},
+		{"BREAK before", three, "\x00\x00\x002c\r", []int{1}},
+		{"behind noise", three, "\xff\xfe~\r2c\r", []int{1}},
+		{"two digits", many, "02c\r12r\r", []int{1, 11}},
+		{"no Enter", three, "2c", nil},
 		{"lone digit", three, "2\r", nil},
-		{"number alone of two digits", many, "2b\r", nil},
-		{"wrong letter", three, "2a\r", nil},
-		{"no such item", three, "4d\r", nil},
-		{"zero", three, "0z\r", nil},
-		{"noise", three, "\xff2b\r", nil},
-		{"blank", three, " 2b\r", nil},
-		{"blank behind", three, "2b \r", nil},
-		{"tab", three, "2b\t\r", nil},
+		{"number alone of two digits", many, "2c\r", nil},
+		{"wrong letter", three, "2b\r", nil},
+		{"no such item", three, "4e\r", nil},
+		{"zero", three, "0x\r", nil},
+		{"noise", three, "\xff2c\r", nil},
+		{"blank", three, " 2c\r", nil},
+		{"blank behind", three, "2c \r", nil},
+		{"tab", three, "2c\t\r", nil},
 		{"name", three, "debian\r", nil},
-		{"backspace", three, "1a\b\b2b\r", nil},
-		{"delete", three, "3\x7f2b\r", nil},
-		{"kill line", three, "1\x152b\r", nil},
-		{"XOFF and XON", three, "\x132b\r\x11", nil},
+		{"backspace", three, "1b\b\b2c\r", nil},
+		{"delete", three, "3\x7f2c\r", nil},
+		{"kill line", three, "1\x152c\r", nil},
+		{"XOFF and XON", three, "\x132c\r\x11", nil},
 		{"ctrl-C, ctrl-D, ctrl-Z, ctrl-\\", three, "\x03\r\x04\r\x1a\r\x1c\r", nil},
 		{"cursor down, Enter", three, "\x1b[B\r", nil},
 		{"cursor keys cut in half", three, "[B\r\x1b\r[\rB\r\x1bOB\rOB\r", nil},
 		{"answer of a terminal", three, "\x1b[24;80R\r\x1b[?1;2c\r", nil},
-		{"a number from an answer", three, "\x1b[1a\r", nil},
-		{"paste", three, "\x1b[200~2b\r\x1b[201~", nil},
+		{"a number from an answer", three, "\x1b[1b\r", nil},
+		{"paste", three, "\x1b[200~2c\r\x1b[201~", nil},
 		{"another getty", three, "\r\nlogin: \r\nPassword: \r\n", nil},
 		{"shell", three, "sh\rid\r/bin/sh\rinit=/bin/sh\r:!sh\r", nil},
-		{"sequence in UTF-8", three, "\xe2\x91\xa12b\r", nil},
-		{"full-width digit", three, "\uff12b\r", nil},
-		{"eighth bit", three, "\xb2\xe2\x8d", nil},
-		{"long line", three, strings.Repeat("2b", 1<<20) + "\r", nil},
-		{"behind a long line", three, strings.Repeat("x", 1<<20) + "\r3c\r", []int{2}},
+		{"sequence in UTF-8", three, "\xe2\x91\xa12c\r", nil},
+		{"full-width digit", three, "\uff12c\r", nil},
+		{"eighth bit", three, "\xb2\xe3\x8d", nil},
+		{"long line", three, strings.Repeat("2c", 1<<20) + "\r", nil},
+		{"behind a long line", three, strings.Repeat("x", 1<<20) + "\r3d\r", []int{2}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, chosen(test.labels, test.text)); diff != "" {

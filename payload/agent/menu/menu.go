@@ -4,10 +4,10 @@
 // The main call is [Choose]:
 //
 //	What shall this machine boot?
-//	  1a  Debian 12 installer (debian)
-//	  2b  Rescue system (rescue)
-//	Type a label, such as 2b, and Enter. Enter alone shows this again.
-//	Without a choice it is 1a debian in 30 s.
+//	  1b  Debian 12 installer (debian)
+//	  2c  Rescue system (rescue)
+//	Type a label, such as 2c, and Enter. Enter alone shows this again.
+//	Without a choice it is 1b debian in 30 s.
 //
 // The package promises that whatever is typed does nothing but choose one of the
 // listed items, and that the menu ends in a bounded time, also on a line full of

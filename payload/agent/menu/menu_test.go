@@ -104,10 +104,10 @@ func TestNobody(t *testing.T) {
 		l.want(t, "entry-1", "", 30*time.Second)
 		page := []string{
 			"What shall this machine boot?",
-			"  1a  Entry 1 (entry-1)",
-			"  2b  Entry 2 (entry-2)",
-			"Type a label, such as 2b, and Enter. Enter alone shows this again.",
-			"Without a choice it is 1a entry-1 in 30 s.",
+			"  1b  Entry 1 (entry-1)",
+			"  2c  Entry 2 (entry-2)",
+			"Type a label, such as 2c, and Enter. Enter alone shows this again.",
+			"Without a choice it is 1b entry-1 in 30 s.",
 		}
 		var want []string
 		for _, c := range []string{"ttyS0: ", "tty0: "} {
@@ -116,9 +116,9 @@ func TestNobody(t *testing.T) {
 			}
 		}
 		for _, s := range []string{"20", "10", "5"} {
-			want = append(want, "*: menu: 1a entry-1 in "+s+" s; Enter shows the menu")
+			want = append(want, "*: menu: 1b entry-1 in "+s+" s; Enter shows the menu")
 		}
-		want = append(want, "*: menu: nobody chose: 1a entry-1")
+		want = append(want, "*: menu: nobody chose: 1b entry-1")
 		if diff := cmp.Diff(want, l.shown()); diff != "" {
 			t.Error(diff)
 		}
@@ -131,14 +131,14 @@ func TestChosen(t *testing.T) {
 		l := open(t, items(3), "ttyS0", "tty0")
 		l.shown()
 		time.Sleep(7 * time.Second)
-		for _, b := range "3c" { // a byte at a time
+		for _, b := range "3d" { // a byte at a time
 			l.typed("tty0", string(b))
 		}
 		l.typed("ttyS0", "2") // half a label elsewhere is not mixed up with it
 		l.typed("tty0", "\r")
 		l.typed("ttyS0", "b\r")
 		l.want(t, "entry-3", "tty0", 7*time.Second)
-		if diff := cmp.Diff([]string{"*: menu: 3c entry-3, chosen on tty0"}, l.shown()); diff != "" {
+		if diff := cmp.Diff([]string{"*: menu: 3d entry-3, chosen on tty0"}, l.shown()); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -229,7 +229,7 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("%q is answered by pages %q and %d remarks, want %q and %d", step.text, pages, unclear, step.pages, step.unclear)
 			}
 		}
-		l.typed("ttyS0", "40t\r")
+		l.typed("ttyS0", "40g\r")
 		l.want(t, "entry-40", "ttyS0", 6*hush)
 	})
 }

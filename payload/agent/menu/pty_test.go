@@ -151,7 +151,7 @@ func TestTerminals(t *testing.T) {
 	for _, screen := range []*terminal{noisy, good} {
 		screen.await(ctx, t, "Enter alone shows the next page.")
 		screen.await(ctx, t, "in 3600 s.")
-		for _, want := range []string{"[page 1 of 3] What shall this machine boot?\n  01a  Entry 1 (entry-1)\n", "\n  16s  Entry 16 (entry-16)\n"} {
+		for _, want := range []string{"[page 1 of 3] What shall this machine boot?\n  01b  Entry 1 (entry-1)\n", "\n  16v  Entry 16 (entry-16)\n"} {
 			if !strings.Contains(screen.text(), want) {
 				t.Errorf("no %q on the screen:\n%s", want, screen.text())
 			}
@@ -165,12 +165,12 @@ func TestTerminals(t *testing.T) {
 		t.Fatalf("noise has chosen: %+v", e)
 	default:
 	}
-	io.WriteString(masters[2], "40t\r")
+	io.WriteString(masters[2], "40g\r")
 	if e := <-done; e != (end{"entry-40", names[2], nil}) {
 		t.Errorf("%+v", e)
 	}
 	for _, screen := range []*terminal{noisy, good} {
-		screen.await(ctx, t, "menu: 40t entry-40, chosen on "+names[2])
+		screen.await(ctx, t, "menu: 40g entry-40, chosen on "+names[2])
 		if len(screen.strange) > 0 {
 			t.Errorf("control characters %q were printed", screen.strange)
 		}
