@@ -36,9 +36,9 @@ type fragment struct {
 // library comes to what the zstd program calls 11. Frames have no check sum,
 // and no window that is larger than their block, which is as much as the kernel
 // provides for (fs/squashfs/zstd_wrapper.c).
-func newEncoder(workers int) (*zstd.Encoder, error) {
+func newEncoder() (*zstd.Encoder, error) {
 	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderCRC(false),
-		zstd.WithSingleSegment(true), zstd.WithWindowSize(MaxBlock), zstd.WithEncoderConcurrency(workers))
+		zstd.WithSingleSegment(true), zstd.WithWindowSize(MaxBlock), zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)))
 }
 
 // job is a block on its way into the image.

@@ -67,7 +67,7 @@ func (im *image) append(data []byte) error {
 
 // write writes all but the superblock.
 func (im *image) write(root *node) (err error) {
-	if im.encoder, err = newEncoder(0); err != nil {
+	if im.encoder, err = newEncoder(); err != nil {
 		return err
 	}
 	defer im.encoder.Close()
