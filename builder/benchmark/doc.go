@@ -3,6 +3,8 @@
 //
 //   - TestBuild: a medium, against grub-mkrescue on the same tree and against
 //     cp of the image; after nothing changed, and after a key was rotated
+//   - TestMirrors: a kernel and initrd from several mirrors of which one is bad,
+//     against curl --retry
 //   - TestDocuments: a site with 10,000 signed documents for single machines,
 //     against gpg --detach-sign
 //   - TestCompression: the modules' layer, against xz, zstd and gzip
