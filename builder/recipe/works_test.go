@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -201,6 +202,19 @@ func TestSiteThatWorks(t *testing.T) {
 	}
 	if box := r.Toolboxes()["small"]; len(box.Packages) != 2 || box.Alternatives["editor"] != "/usr/bin/nano" {
 		t.Errorf("toolbox %+v", box)
+	}
+}
+
+// TestShipped: the recipes that the project ships are right.
+func TestShipped(t *testing.T) {
+	names, err := filepath.Glob("../../recipes/*.yaml")
+	if err != nil || len(names) < 5 {
+		t.Fatalf("%q, %v", names, err)
+	}
+	for _, name := range names {
+		if _, err := recipe.Load(name); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

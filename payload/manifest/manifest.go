@@ -5,11 +5,22 @@
 //
 // The machine calls [Decode], which takes only bytes that package trust has
 // verified, then [Manifest.Suits] and [Manifest.For]. The builder calls
-// [Encode], which refuses what Decode would. [CheckCmdline], [CheckTitle] and
-// [CheckName] are the allow-lists for text; recipes use the same, and the checks
-// of what an entry holds. A fleet that
-// does not fit into one manifest has a document for each machine, a manifest
-// too; [DocumentID] and [DocumentIDs] name it.
+// [Encode], which refuses what Decode would. [Entry.Refs], [Manifest.Refs] and
+// [Manifest.Object] tell what is referred to, so that nobody else walks through
+// the kinds of entries. [CheckCmdline], [CheckTitle] and [CheckName] are the
+// allow-lists for text; recipes use the same, and the checks of what an entry
+// holds. A fleet that does not fit into one manifest has a document for each
+// machine, a manifest too; [DocumentID] and [DocumentIDs] name it.
+//
+// # Old media and new sites
+//
+// Media outlive the agents on them. What a reader does not know costs no more
+// than it must: of an entry, that entry; of a machine's record, what that machine
+// boots; of a menu, that it is shown; of the limits, nothing. A key at the top
+// that is not known makes the whole unreadable, since it could be there to hold
+// something back, unless the manifest itself calls it optional. Of whom a record
+// is for, all must be known. Nothing that a reader knows gets another meaning by a
+// value that it does not know: that is an error.
 //
 // The package does not judge time and remembers nothing: whether a manifest has
 // expired or is older than the last one is for its caller to say.
