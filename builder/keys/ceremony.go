@@ -118,24 +118,41 @@ type NewKey struct {
 	Secret string `json:"secret"`
 }
 
+// Begin loads the keys folder at dir for a ceremony. Until end is called no other
+// run can change it; one that tries gets an error.
+func Begin(dir string) (s *Set, end func(), err error) {
+	unlock, err := lock(dir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%w: there is no folder %s", ErrMissing, dir)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if s, err = Load(dir); err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	return s, unlock, nil
+}
+
+// Apply is [Set.Apply] for the folder o.Dir.
+func Apply(o Options, changes ...Change) (Outcome, error) {
+	s, end, err := Begin(o.Dir)
+	if err != nil {
+		return Outcome{}, err
+	}
+	defer end()
+	return s.Apply(o, changes...)
+}
+
 // Apply makes the next statement: the newest with all changes in one. What a
 // machine in the field would refuse is not written. Everything is written or
 // nothing, whenever the program is interrupted; if too few keys that must sign
-// are at hand, the statement is left pending, see [Outcome].
-func Apply(o Options, changes ...Change) (Outcome, error) {
+// are at hand, the statement is left pending, see [Outcome]. The Set is one that
+// [Begin] returned, and is that of the statement before from then on.
+func (s *Set) Apply(o Options, changes ...Change) (Outcome, error) {
+	o.Dir = s.Dir
 	if err := o.complete(); err != nil {
-		return Outcome{}, err
-	}
-	unlock, err := lock(o.Dir, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Outcome{}, fmt.Errorf("%w: there is no folder %s", ErrMissing, o.Dir)
-	}
-	if err != nil {
-		return Outcome{}, err
-	}
-	defer unlock()
-	s, err := Load(o.Dir)
-	if err != nil {
 		return Outcome{}, err
 	}
 	if err := s.free(); err != nil {

@@ -181,7 +181,7 @@ func (s *Set) finish(r Request, now time.Time) (string, error) {
 // judge counts signatures for one piece of data, each by itself.
 type judge struct {
 	ballot
-	store   *trust.Store
+	panel   *trust.Panel
 	purpose trust.Purpose
 	data    []byte
 }
@@ -194,17 +194,17 @@ func newJudge(r Request, now time.Time) (judge, error) {
 			able = append(able, k)
 		}
 	}
-	store, err := witness(now, r.revoked, able...)
-	return judge{ballot: r.ballot, store: store, purpose: r.Purpose, data: r.data}, err
+	panel, err := trust.NewPanel(now, r.revoked, able...)
+	return judge{ballot: r.ballot, panel: panel, purpose: r.Purpose, data: r.data}, err
 }
 
 // count adds the signers of one signature file. A file without any is an error.
 func (j judge) count(sig []byte) error {
-	v, err := j.store.Open(j.purpose, j.data, sig, time.Time{})
+	signers, err := j.panel.Count(j.purpose, j.data, sig)
 	if err != nil {
 		return err
 	}
-	for _, fpr := range v.Signers() {
+	for _, fpr := range signers {
 		if _, twice := j.have[fpr]; !twice {
 			j.ballot.count(fpr, sig)
 		}

@@ -31,7 +31,7 @@ func gpgKey(fpr trust.Fingerprint) (SigningKey, error) {
 	if err != nil {
 		return SigningKey{}, fmt.Errorf("gpg's key %s: %w", fpr, err)
 	}
-	if _, err := witness(time.Now(), trust.Revoked{}, public); err != nil {
+	if _, err := trust.NewPanel(time.Now(), trust.Revoked{}, public); err != nil {
 		return SigningKey{}, fmt.Errorf("gpg's key %s: %w", fpr, err)
 	}
 	user, err := gpgUser(fpr, public)
@@ -43,11 +43,11 @@ func gpgKey(fpr trust.Fingerprint) (SigningKey, error) {
 		if err != nil {
 			return nil, err
 		}
-		store, err := witness(now, trust.Revoked{}, public)
+		panel, err := trust.NewPanel(now, trust.Revoked{}, public)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := store.Open(p, data, sig, now); err != nil {
+		if _, err := panel.Count(p, data, sig); err != nil {
 			return nil, fmt.Errorf("gpg's signature: %w", err)
 		}
 		return sig, nil

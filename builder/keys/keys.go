@@ -15,7 +15,7 @@
 // into a git work tree. Keys may also live in gpg, on a smartcard for example;
 // then gpg signs, and this package sees no secret.
 //
-// The main calls are [Init], [Load], [Apply] with its changes, [Set.SignWith],
+// The main calls are [Init], [Load], [Begin] and [Set.Apply] with its changes, [Set.SignWith],
 // and [ReadRequest], [SignRequest] and [Collect] for signatures of several
 // people. Nothing is written that a machine in the field would refuse, and a
 // run that is interrupted leaves the keys that were in force in force. A folder

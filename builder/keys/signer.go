@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -132,48 +131,4 @@ func sign(entity *openpgp.Entity, p trust.Purpose, data []byte, now time.Time) (
 		SignatureNotations: []*packet.Notation{{Name: trust.Notation, Value: []byte(p), IsHumanReadable: true}},
 	})
 	return buf.Bytes(), err
-}
-
-// witness returns a Store that believes each of the keys alone, for any
-// purpose. That is how single signatures are judged by the rules of package
-// trust, which otherwise answers for all together. Its statement is signed by a
-// key that exists for this moment only. Keys that could not stand in a
-// statement of this day count for nothing, nor do revoked ones; that none is
-// left is an error.
-func witness(now time.Time, revoked trust.Revoked, keys ...trust.Key) (*trust.Store, error) {
-	own, err := maker{product: "witness", now: now}.generate("witness")
-	if err != nil {
-		return nil, err
-	}
-	st := trust.Statement{
-		Version: 1, Epoch: 1, Product: "witness", Issued: now, Expires: now.Add(time.Hour),
-		Revoked: revoked, Keys: []trust.Key{own.public},
-	}
-	list := []trust.Fingerprint{own.public.Fingerprint}
-	st.Roles = trust.Roles{Root: trust.Role{Keys: list, Threshold: 1}, Manifest: trust.Role{Keys: list, Threshold: 1}}
-	data, err := trust.EncodeStatement(st)
-	if err != nil {
-		return nil, err
-	}
-	var refused []error
-	for _, k := range keys {
-		more := st
-		more.Keys = append(slices.Clip(st.Keys), k)
-		list := append(slices.Clip(st.Roles.Root.Keys), k.Fingerprint)
-		more.Roles.Root.Keys, more.Roles.Manifest.Keys = list, list
-		with, err := trust.EncodeStatement(more)
-		if err != nil {
-			refused = append(refused, err)
-			continue
-		}
-		st, data = more, with
-	}
-	if len(refused) > 0 && len(refused) == len(keys) {
-		return nil, errors.Join(refused...)
-	}
-	sig, err := sign(own.entity, trust.PurposeStatement, data, now)
-	if err != nil {
-		return nil, err
-	}
-	return trust.Anchor(data, sig)
 }

@@ -42,10 +42,11 @@ func keysDirFlag(c *cobra.Command, dir *string) {
 // apply makes the statement that says what changes returns for the keys there
 // are, and reports it.
 func (y *ceremony) apply(c *cobra.Command, changes func(*keys.Set) ([]keys.Change, error)) error {
-	set, err := keys.Load(y.dir)
+	set, end, err := keys.Begin(y.dir)
 	if err != nil {
 		return err
 	}
+	defer end()
 	list, err := changes(set)
 	if err != nil {
 		return err
@@ -54,7 +55,7 @@ func (y *ceremony) apply(c *cobra.Command, changes func(*keys.Set) ([]keys.Chang
 	if err != nil {
 		return err
 	}
-	out, err := keys.Apply(o, list...)
+	out, err := set.Apply(o, list...)
 	if err != nil {
 		return ceremonyHint(c, set, err)
 	}
