@@ -51,7 +51,7 @@ func (c *composer) objects() error {
 	if err != nil {
 		return fmt.Errorf("medium: %w", err)
 	}
-	made := stock.New(c.ctx, stock.Parts{Recipe: c.Recipe, Lock: c.Lock, Blobs: c.Blobs, Cache: c.Cache})
+	made := stock.New(c.ctx, stock.Parts{Recipe: c.Recipe, Lock: c.Lock, Blobs: c.Blobs, Cache: c.Cache, Warn: c.Warn})
 	for i, e := range list {
 		entry, err := e.Manifest(made)
 		if err != nil {

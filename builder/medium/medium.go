@@ -52,6 +52,8 @@ type Parts struct {
 	Lock   *lock.Lock
 	Blobs  *source.Blobs
 	Cache  *cache.Cache
+	// Warn, where not nil, is told what may be wrong with the toolbox.
+	Warn func(error)
 	// Agent is the path of the agent's static binary, which becomes /init.
 	Agent string
 	// Statement and Signatures are the trust statement that the medium carries

@@ -108,7 +108,7 @@ func (b build) run(c *cobra.Command, path string) error {
 	d.progress.step("building %s", d.recipe.Name())
 	newest, floor := set.Newest(), published.Floor("amd64", d.recipe.Medium.Channel)
 	m, err := medium.Compose(c.Context(), medium.Parts{
-		Recipe: d.recipe, Lock: d.lock, Blobs: blobs, Cache: d.cache, Agent: agent,
+		Recipe: d.recipe, Lock: d.lock, Blobs: blobs, Cache: d.cache, Agent: agent, Warn: d.progress.warn,
 		Statement: newest.Statement, Signatures: newest.Signature,
 		Lineage: object.OfBytes(set.Chain[0].Statement).SHA256, Floor: floor,
 	})
