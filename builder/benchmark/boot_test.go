@@ -22,7 +22,7 @@ const patience = 10 * time.Minute
 // steps are the stages of a boot and the line of the agent that ends each.
 var steps = []struct{ name, line string }{
 	{"kernel start to agent", "farboot: .*"},
-	{"agent to drivers", "trust: product .*"},
+	{"agent to drivers", "hardware: drivers loaded.*"},
 	{"drivers to lease", `network: eth0: 10\..*`},
 	{"lease to verified manifest", "manifest: version .*"},
 	{"entry chosen", "choose: .*"},
