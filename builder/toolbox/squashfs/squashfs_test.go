@@ -68,7 +68,7 @@ func sample(block int) []squashfs.Entry {
 	for i, size := range []int{1, block - 1, block, block + 1, 2*block + 17, 5 * block} {
 		all = append(all, file(fmt.Sprintf("data/words%d", i), 0o644, words(size, uint64(i-1))), file(fmt.Sprintf("data/noise%d", i), 0o444, noise(size, uint64(i))))
 	}
-	for i := range 3000 { // more than one block of a listing, and of inodes
+	for i := range 1200 { // more than one block of a listing, and of inodes
 		all = append(all, file(fmt.Sprintf("many/%04d-%s", i, strings.Repeat("n", i%90)), 0o644, words(i%300, uint64(i))))
 	}
 	return append(all, file("many/"+strings.Repeat("l", 255), 0o644, []byte("long")))
@@ -205,7 +205,7 @@ func TestReproducible(t *testing.T) {
 	entries := sample(squashfs.MinBlock)
 	first := write(t, entries, squashfs.MinBlock)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	for _, cores := range []int{1, 2, 7} {
+	for _, cores := range []int{1, 3} {
 		runtime.GOMAXPROCS(cores)
 		rand.Shuffle(len(entries), func(i, j int) { entries[i], entries[j] = entries[j], entries[i] })
 		if !bytes.Equal(first, write(t, entries, squashfs.MinBlock)) {
