@@ -129,7 +129,7 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	select {
 	case <-proc.Done():
 		result.Status = proc.Status()
-	default: // it waits for a dead disk, and cannot be killed
+	case <-time.After(settling): // it waits for a dead disk, and cannot be killed
 		result.Status = toolbox.Status{Code: -1, Signal: unix.SIGKILL}
 	}
 	if err := c.Processes.Kill(settling); err != nil {
