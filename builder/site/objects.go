@@ -10,11 +10,13 @@ import (
 	"path/filepath"
 
 	"github.com/farboot/farboot/builder/leak"
+	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 )
 
 // objects puts every object of the manifest in its place.
 func (p *publication) objects(ctx context.Context) error {
+	p.images = images(p.manifest)
 	for _, ref := range p.manifest.Refs() {
 		added, err := p.object(ctx, ref, p.Objects[ref])
 		if err != nil {
@@ -34,7 +36,7 @@ func (p *publication) objects(ctx context.Context) error {
 // object that is there but damaged is replaced.
 func (p *publication) object(ctx context.Context, ref object.Ref, source string) (added bool, err error) {
 	name := filepath.Join(p.Dir, ref.Path())
-	if err := verify(ctx, name, ref); err == nil {
+	if err := verify(ctx, name, ref, p.images[ref]); err == nil {
 		return false, nil
 	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, object.ErrMismatch) {
 		return false, err
@@ -64,15 +66,16 @@ func (p *publication) copy(ctx context.Context, ref object.Ref, source string) e
 	if _, err := io.Copy(out, object.NewReader(interruptible{ctx, in}, ref)); err != nil {
 		return err
 	}
-	if err := verify(ctx, out.Name(), ref); err != nil {
+	if err := verify(ctx, out.Name(), ref, p.images[ref]); err != nil {
 		return err
 	}
 	return out.CloseAtomicallyReplace()
 }
 
 // verify reads the file at name and tells whether it is the object, and none
-// that must not be published.
-func verify(ctx context.Context, name string, ref object.Ref) error {
+// that must not be published. In the image of a disk other things are no secret
+// than in a file.
+func verify(ctx context.Context, name string, ref object.Ref, image bool) error {
 	info, err := os.Lstat(name)
 	if err != nil {
 		return err
@@ -85,7 +88,22 @@ func verify(ctx context.Context, name string, ref object.Ref) error {
 		return err
 	}
 	defer f.Close()
-	return leak.Scan(name, object.NewReader(interruptible{ctx, f}, ref))
+	scan := leak.Scan
+	if image {
+		scan = leak.Image
+	}
+	return scan(name, object.NewReader(interruptible{ctx, f}, ref))
+}
+
+// images returns the images of disks that a manifest names.
+func images(m *manifest.Manifest) map[object.Ref]bool {
+	found := map[object.Ref]bool{}
+	for _, e := range m.Entries {
+		if e.Flash != nil {
+			found[e.Flash.Image] = true
+		}
+	}
+	return found
 }
 
 // interruptible is a reader that ends with its context.

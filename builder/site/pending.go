@@ -85,8 +85,9 @@ func (p *publication) pending(file string) (*manifest.Manifest, []byte, error) {
 
 // present makes sure that the site still holds the objects.
 func (p *publication) present(ctx context.Context) error {
+	images := images(p.manifest)
 	for _, ref := range p.manifest.Refs() {
-		if err := verify(ctx, filepath.Join(p.Dir, ref.Path()), ref); err != nil {
+		if err := verify(ctx, filepath.Join(p.Dir, ref.Path()), ref, images[ref]); err != nil {
 			return fmt.Errorf("publish once more: %w", err)
 		}
 		p.result.Objects++

@@ -130,6 +130,8 @@ type publication struct {
 	accepted *accept.Accepted
 	// carried are signatures by the newest keys for the previous manifest.
 	carried []byte
+	// images are those of its objects that are images of disks.
+	images map[object.Ref]bool
 	// removed are the files of documents that go once the manifest is replaced.
 	removed []string
 	result  Result

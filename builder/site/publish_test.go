@@ -106,7 +106,7 @@ func (p *project) offers(t testing.TB, version int64) {
 			t.Errorf("site has version %d, want %d", a.Manifest.Version, version)
 		}
 		for _, ref := range a.Manifest.Refs() {
-			if err := verify(t.Context(), filepath.Join(p.options.Dir, ref.Path()), ref); err != nil {
+			if err := verify(t.Context(), filepath.Join(p.options.Dir, ref.Path()), ref, false); err != nil {
 				t.Error(err)
 			}
 		}

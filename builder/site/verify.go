@@ -88,7 +88,7 @@ func Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if len(o.Stores) == 0 {
 		return Report{}, errors.New("verify: no statement to begin with")
 	}
-	v := &verification{VerifyOptions: o, objects: map[object.Ref]bool{}}
+	v := &verification{VerifyOptions: o, objects: map[object.Ref]bool{}, images: map[object.Ref]bool{}}
 	v.terms()
 	var last *accept.Accepted
 	for _, store := range o.Stores {
@@ -118,6 +118,7 @@ type verification struct {
 	report   Report
 	problems int
 	objects  map[object.Ref]bool
+	images   map[object.Ref]bool // those of the objects that are images of disks
 }
 
 // problem adds one to the report.
@@ -198,6 +199,7 @@ func (v *verification) entries(a *accept.Accepted) {
 	for _, ref := range a.Manifest.Refs() {
 		v.objects[ref] = true
 	}
+	maps.Copy(v.images, images(a.Manifest))
 }
 
 // documents reads the documents of all machines, each as its machine would.
@@ -262,7 +264,7 @@ func identity(match manifest.Match) manifest.Identity {
 func (v *verification) readObjects(ctx context.Context) {
 	byHash := func(a, b object.Ref) int { return strings.Compare(a.String(), b.String()) }
 	for _, ref := range slices.SortedFunc(maps.Keys(v.objects), byHash) {
-		if err := verify(ctx, filepath.Join(v.Dir, ref.Path()), ref); err != nil {
+		if err := verify(ctx, filepath.Join(v.Dir, ref.Path()), ref, v.images[ref]); err != nil {
 			v.problem("object %s: %w", ref.SHA256, err)
 			continue
 		}

@@ -23,11 +23,12 @@ var magics = []struct{ format, magic string }{
 // Image implements [recipe.Maker]. How an image is compressed its first bytes
 // tell. The image is unpacked once to make its index.
 func (s *Stock) Image(in recipe.Input) (recipe.Image, error) {
-	ref, err := s.Object(recipe.Content{Input: in})
+	path, ref, err := s.Blobs.Path(in)
 	if err != nil {
 		return recipe.Image{}, err
 	}
-	image := s.files[ref]
+	image := File{in.Name(), path}
+	s.files[ref] = image
 	format, err := formatOf(image.Path)
 	if err != nil {
 		return recipe.Image{}, err
@@ -36,7 +37,7 @@ func (s *Stock) Image(in recipe.Input) (recipe.Image, error) {
 		return indexImage(s.ctx, w, image, format)
 	})
 	if err != nil {
-		return recipe.Image{}, fmt.Errorf("%s: %w", in.Name(), err)
+		return recipe.Image{}, err
 	}
 	s.files[index] = File{"the index of " + in.Name(), path}
 	return recipe.Image{Ref: ref, Index: index, Format: format}, nil
@@ -78,7 +79,7 @@ func indexImage(ctx context.Context, w io.Writer, image File, format string) err
 	copied, feed := io.Pipe()
 	var g errgroup.Group
 	g.Go(func() error {
-		err := leak.Scan(image.Name+", unpacked", io.TeeReader(interruptible{ctx, content}, feed))
+		err := leak.Image(image.Name, io.TeeReader(interruptible{ctx, content}, feed))
 		feed.CloseWithError(err) // nil is the end
 		return err
 	})
@@ -88,11 +89,11 @@ func indexImage(ctx context.Context, w io.Writer, image File, format string) err
 		return scanned
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", image.Name, err)
 	}
 	data, err := index.Encode()
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", image.Name, err)
 	}
 	_, err = w.Write(data)
 	return err
