@@ -78,14 +78,14 @@ func (l *lab) said() string {
 func (l *lab) fetch(ctx context.Context, name string, to *os.File, progress func(done, total int64)) error {
 	switch name {
 	case "answers":
-		progress(3, 6)
+		progress(3e6, 6e6)
 		_, err := to.WriteAt([]byte("answer"), 0)
 		return err
 	case "corrupt":
 		_, err := to.WriteAt([]byte("ans"), 0)
 		return errors.Join(err, errors.New("content mismatch"))
 	case "slow":
-		progress(1, 2)
+		progress(1e6, 2e6)
 		<-ctx.Done()
 		l.cut <- ctx.Err()
 		return ctx.Err()
@@ -121,7 +121,7 @@ func TestVerbs(t *testing.T) {
 		{"info macs", 0, "52:54:00:12:34:56 52:54:00:12:34:57\n", ""},
 		{"info", 0, "manifest_version: 7\n", ""},
 		{"info shoe_size", 2, "", "hint: farboot help"},
-		{"fetch answers", 0, "answer", "0.0 of 0.0 MB\n"},
+		{"fetch answers", 0, "answer", "3.0 of 6.0 MB\n"},
 		{"fetch answers -o " + file, 0, "", "MB"},
 		{"fetch nothing -o " + file + "2", 1, "", `names no "nothing"`},
 		{"fetch corrupt -o " + file + "2", 1, "", "content mismatch"},

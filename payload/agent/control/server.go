@@ -25,6 +25,8 @@ const (
 	answering = 30 * time.Second
 	// maxClients is how many are served at once; a script has one, usually.
 	maxClients = 16
+	// showFrom is from how many bytes on a fetch tells how far it is.
+	showFrom = 1_000_000
 	// news is how often progress is told.
 	news = time.Second
 )
@@ -213,7 +215,9 @@ func (s *Server) fetch(ctx context.Context, name string, c *client) error {
 		return errors.New("fetch: want an empty file; to write to a disk, use farboot flash")
 	}
 	return s.handlers.Fetch(ctx, name, c.file, func(done, total int64) {
-		c.progress(fmt.Sprintf("%.1f of %.1f MB", float64(done)/1e6, float64(total)/1e6))
+		if total >= showFrom {
+			c.progress(fmt.Sprintf("%.1f of %.1f MB", float64(done)/1e6, float64(total)/1e6))
+		}
 	})
 }
 
