@@ -68,15 +68,18 @@ func (b *boot) entries(ctx context.Context, net *line, a *accept.Accepted) end {
 	})
 }
 
-// try tries entries until one starts. An entry that has done its work in this
-// boot is not done again, unless somebody asks for it.
+// try tries entries until one starts. A script or a flash that has done its work in
+// this boot is not done again, unless somebody asks for it. One that asked for
+// another has done it once that has; if that fails, it is asked anew in the next
+// round.
 func (b *boot) try(ctx context.Context, names []string, find lookup) end {
 	result := idle
-	for wishes := 0; len(names) > 0; {
+	var askers []job
+	for len(names) > 0 {
 		name := names[0]
 		names = names[1:]
 		j, err := find(name)
-		if err == nil && wishes == 0 && b.done[tryKey(j.entry)] {
+		if err == nil && len(askers) == 0 && b.done[tryKey(j.entry)] {
 			b.Log("%s: done in this boot already", name)
 			continue
 		}
@@ -88,18 +91,17 @@ func (b *boot) try(ctx context.Context, names []string, find lookup) end {
 		switch {
 		case err == nil:
 			return started
-		case asks && wishes < maxWishes:
+		case asks && len(askers) < maxWishes:
 			b.Log("%s: %v", name, w)
-			names = append([]string{w.entry}, names...)
-			wishes++
+			names, askers = append([]string{w.entry}, names...), append(askers, j)
 			continue
 		case errors.Is(err, errDone):
-			b.done[tryKey(j.entry)] = true
 			b.Log("%s: done", name)
-			wishes = 0
+			b.finish(append(askers, j))
+			askers = nil
 			continue
 		}
-		wishes = 0
+		askers = nil
 		b.fail(name, err)
 		switch result = failed; {
 		case ctx.Err() != nil || errors.Is(err, errQuiet):
@@ -109,6 +111,15 @@ func (b *boot) try(ctx context.Context, names []string, find lookup) end {
 		}
 	}
 	return result
+}
+
+// finish notes what has done its work. A rescue has never: somebody may come later.
+func (b *boot) finish(jobs []job) {
+	for _, j := range jobs {
+		if j.entry.Rescue == nil {
+			b.done[tryKey(j.entry)] = true
+		}
+	}
 }
 
 // choose lets somebody at a console choose what is tried first, once for each

@@ -82,7 +82,6 @@ func (b *boot) after(ctx context.Context, j job, next control.Next, asked bool) 
 	if !asked {
 		return b.then(ctx, j)
 	}
-	b.Log("%s: asks for %s", j.name, next)
 	switch next.Do {
 	case control.DoBoot:
 		return wish{next.Entry}

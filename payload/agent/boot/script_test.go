@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/farboot/farboot/payload/agent/control"
 	"github.com/farboot/farboot/payload/agent/script"
+	"github.com/farboot/farboot/payload/agent/sshd"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/report"
@@ -175,6 +177,43 @@ func TestDoneOnce(t *testing.T) {
 	}
 	if last := l.reports[len(l.reports)-1]; last.Outcome != report.Done || last.Code != "" {
 		t.Errorf("reported %+v", last)
+	}
+}
+
+// A script that asks for a rescue has done its work when that has ended, and the
+// rescue is there again in the next round. One that asks for what fails asks again.
+func TestDoneByAsking(t *testing.T) {
+	for name, c := range map[string]struct {
+		entry    string
+		programs int
+		logins   int
+	}{"a rescue": {"login", 1, 1}, "what fails": {"broken", 3, 0}} {
+		l := scripted(t, manifest.Script{})
+		toolbox := object.OfBytes(image)
+		l.manifest.Entries["login"] = manifest.Entry{Title: "Rescue", Rescue: &manifest.Rescue{Keys: []string{key}, Toolbox: &toolbox}}
+		l.manifest.Entries["broken"] = linux([]byte("not on the site"))
+		l.manifest.Entries["broken"] = manifest.Entry{Title: "Broken", Linux: l.manifest.Entries["broken"].Linux}
+		l.manifest.Default = []string{"repair"}
+		l.publishTools(t)
+		l.stopOn = "(round 4)"
+		l.works.run = func(script.Config, control.Handlers) (int, *control.Next) {
+			return 0, &control.Next{Do: control.DoBoot, Entry: c.entry}
+		}
+		l.works.people = func(_ context.Context, _ control.Handlers, asks func(control.Next)) error {
+			asks(control.Next{Do: control.DoNext})
+			return nil
+		}
+		if err := l.run(t); err == nil || len(l.works.programs) != c.programs || len(l.works.logins) != c.logins {
+			t.Errorf("%s: %v, ran %d times, %d rescues:\n%s", name, err, len(l.works.programs), len(l.works.logins), strings.Join(l.lines, "\n"))
+		}
+	}
+	l := rescued(t, manifest.Rescue{})
+	l.manifest.Default = []string{"login"}
+	l.publishTools(t)
+	l.stopOn = "(round 4)"
+	l.works.people = func(context.Context, control.Handlers, func(control.Next)) error { return sshd.ErrIdle }
+	if err := l.run(t); err == nil || len(l.works.logins) != 3 {
+		t.Errorf("%v, %d rescues in 3 rounds", err, len(l.works.logins))
 	}
 }
 
