@@ -60,6 +60,13 @@ unit: ## every test that boots nothing, then seconds of fuzzing
 boot-test: all ## boot in QEMU, every firmware and bus
 	$(GO) test -tags boot -timeout 45m -p 1 -v ./builder/boottest/... ./builder/mediumtest/...
 
+BOOTS ?= 200
+SEED  ?= 0
+
+.PHONY: soak
+soak: all ## boot BOOTS machines (200) with random faults from SEED (0 is the clock)
+	$(GO) test -tags boot -timeout 0 -v -run TestSoak ./builder/boottest -args -soak.boots=$(BOOTS) -soak.seed=$(SEED)
+
 .PHONY: bench
 bench: all ## speed, side by side with the tool one would take otherwise
 	$(GO) test -tags bench -timeout 45m -v ./builder/benchmark/...
