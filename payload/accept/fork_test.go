@@ -64,6 +64,23 @@ func TestForkBeforeMemory(t *testing.T) {
 	refuses(t, medium(thief, 3, met), publish(t, thief, 13), trusted(day0), accept.ErrEquivocation)
 }
 
+// The same where the very first statement after the medium's is the thief's.
+func TestForkAtOnceBeforeMemory(t *testing.T) {
+	owner := newSim(t)
+	thief := owner.Fork()
+	rotations(owner, 2)
+	thief.At = after(1)
+	rotations(thief, 2)
+	good, forged := publish(t, owner, 12), publish(t, thief, 12)
+	met := boots(t, medium(owner, 1, state.Floor{}), good, trusted(day0), 2).Floor()
+	j := medium(owner, 1, state.Floor{})
+	boots(t, j, forged, trusted(after(1)), 2)
+	if j.Raise(met, "the stick"); j.Store().Statement().Version != 1 {
+		t.Errorf("at %d, %s, want the medium's own", j.Store().Statement().Version, j.Store().ID())
+	}
+	boots(t, j, good, trusted(day0), 2)
+}
+
 // A refusal says whose memory it is by.
 func TestRefusalNamesWhoKnows(t *testing.T) {
 	sim := newSim(t)

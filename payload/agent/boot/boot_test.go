@@ -345,4 +345,9 @@ func TestReason(t *testing.T) {
 			t.Errorf("Reason(%v) = %q, want %q", err, got, want)
 		}
 	}
+	for _, r := range reasons {
+		if got := Reason(fmt.Errorf("entry: %w: %w", r.class, errors.New("why"))); got != r.code {
+			t.Errorf("Reason(%v) = %q, want %q", r.class, got, r.code)
+		}
+	}
 }
