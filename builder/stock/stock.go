@@ -124,11 +124,15 @@ func (s *Stock) Program(c recipe.Content) (object.Ref, error) {
 	defer f.Close()
 	// The kernel looks for the interpreter in 256 bytes (BINPRM_BUF_SIZE).
 	line, err := bufio.NewReaderSize(f, 256).ReadSlice('\n')
+	mistake := &recipe.Error{Path: s.Recipe.Path, Line: c.Line, Msg: file.Name}
 	switch {
 	case !bytes.HasPrefix(line, []byte("#!")):
-		return object.Ref{}, fmt.Errorf("%s: does not begin with \"#!\" and an interpreter", file.Name)
+		mistake.Msg += `: does not begin with "#!" and an interpreter`
+		mistake.Hint = "a program that is no script goes into a toolbox's files, and a script starts it"
+		return object.Ref{}, mistake
 	case err == nil && bytes.HasSuffix(line, []byte("\r\n")):
-		return object.Ref{}, fmt.Errorf("%s: its lines end in CR LF, which Linux takes for a part of the interpreter's name", file.Name)
+		mistake.Msg += ": its lines end in CR LF, which Linux takes for a part of the interpreter's name"
+		return object.Ref{}, mistake
 	}
 	return ref, nil
 }
