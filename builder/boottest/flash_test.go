@@ -62,7 +62,7 @@ func newFlashLab(t *testing.T, then string) *flashLab {
 	l.write(t, "recipes/site.yaml", fmt.Appendf(nil, flashSite, then))
 	l.farboot(t, "lock", "--update", "recipes/site.yaml")
 	l.publish(t)
-	l.write(t, "recipes/netboot.yaml", bytes.Replace(fmt.Appendf(nil, mediumRecipe, l.url), []byte("[net]"), []byte("[net, storage, filesystems]"), 1))
+	l.write(t, "recipes/netboot.yaml", bytes.Replace(fmt.Appendf(nil, mediumRecipe+"compression: zstd\n", l.url), []byte("[net]"), []byte("[net, storage, filesystems]"), 1))
 	l.config.Image, _ = l.build(t)
 	for i, serial := range []string{"OTHER1", flashed, "OTHER2"} {
 		file := filepath.Join(t.TempDir(), serial)
