@@ -164,7 +164,13 @@ func (c *composer) taken(path, pkg, file string) (tree.File, error) {
 // holds a secret key: then the error calls it name. That it holds none is kept
 // in the cache.
 func (c *composer) scanned(path, name, blob string, ref object.Ref) (tree.File, error) {
-	_, _, err := c.Cache.Layer(keyOf("no secret key", ref), func(io.Writer) error { return leak.File(name, blob) })
+	_, _, err := c.Cache.Layer(keyOf("no secret key", ref), func(w io.Writer) error {
+		if err := leak.File(name, blob); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, "no secret key\n")
+		return err
+	})
 	if err != nil {
 		return tree.File{}, err
 	}
