@@ -201,6 +201,9 @@ func TestBackoff(t *testing.T) {
 		srv := n.serve("a", evil.Content(data), evil.Status(503))
 		n.client().Object(t.Context(), []string{srv.URL}, object.OfBytes(data), file{}, nil)
 		seen := srv.Requests()
+		if len(seen) != DefaultLimits().Attempts {
+			t.Errorf("asked %d times, want %d", len(seen), DefaultLimits().Attempts)
+		}
 		for i := 1; i < len(seen); i++ {
 			gap, most := seen[i].At.Sub(seen[i-1].At), time.Second<<(i-1)
 			if gap < most/2 || gap > most {

@@ -49,9 +49,8 @@ func TestBetter(t *testing.T) {
 			m := NewMirrors(New(DefaultLimits()), nil)
 			m.all = []*mirror{present, &tt.other}
 			ref := object.Ref{Size: 1000_000}
-			j := &job{Mirrors: m, alone: tt.alone, download: download{ref: ref, verifier: object.NewVerifier(ref)}}
+			j := &job{Mirrors: m, alone: tt.alone, size: ref.Size, left: func() int64 { return 900_000 }}
 			j.tries = map[*mirror]*try{&tt.other: &tt.try}
-			j.download.verifier.Write(make([]byte, 100_000))
 			if got := j.better(present, tt.rate); (got != nil) != tt.want {
 				t.Errorf("%s: %v, want %v", tt.name, got != nil, tt.want)
 			}

@@ -178,3 +178,14 @@ func TestSaveLooksWhatArrived(t *testing.T) {
 		t.Errorf("half a partition: Load = %v", err)
 	}
 }
+
+// Of an empty slot and one with garbage the garbage is the news, wherever it is.
+func TestGarbageIsTold(t *testing.T) {
+	for _, offset := range []int{0, slotDistance} {
+		d := newDisk()
+		copy(d.data[offset:], "garbage")
+		if _, err := Load(d); !errors.Is(err, ErrMalformed) {
+			t.Errorf("garbage at %d: %v", offset, err)
+		}
+	}
+}

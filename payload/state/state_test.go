@@ -251,3 +251,16 @@ func FuzzState(f *testing.F) {
 		}
 	})
 }
+
+// Of two places the one that counted more crashes is right: the other was not
+// there at one of them.
+func TestCrashesRaise(t *testing.T) {
+	a, b := sample(3), sample(3)
+	a.Crashes, b.Crashes = 2, 5
+	if x, y := a.Raise(b), b.Raise(a); x.Crashes != 5 || y.Crashes != 5 {
+		t.Errorf("raised to %d and %d, want 5", x.Crashes, y.Crashes)
+	}
+	if a.Equal(b) {
+		t.Error("2 crashes are 5")
+	}
+}

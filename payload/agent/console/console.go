@@ -112,14 +112,6 @@ func (c *Console) Printf(format string, args ...any) {
 	c.put(message{text: fmt.Sprintf("[%7.2f] %s\n", at.Seconds(), Clean(fmt.Sprintf(format, args...))), at: at})
 }
 
-// Block prints text that has lines of its own, such as a stack trace. It is for
-// the agent's own words only: a line in it could pass for one of [Console.Printf].
-func (c *Console) Block(text string) {
-	for line := range strings.Lines(text) {
-		c.put(message{text: Clean(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    ")) + "\n", at: c.uptime()})
-	}
-}
-
 // put queues a line for every terminal, in the same order for all.
 func (c *Console) put(m message) {
 	c.mu.Lock()

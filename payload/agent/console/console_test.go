@@ -139,16 +139,6 @@ func TestPrintfIsOneLine(t *testing.T) {
 	}
 }
 
-func TestBlock(t *testing.T) {
-	var out buffer
-	c := New(&out)
-	c.Block("goroutine 1:\n\tmain.go:3\x1b\n")
-	c.Flush(time.Second)
-	if diff := cmp.Diff("goroutine 1:\n    main.go:3?\n", out.String()); diff != "" {
-		t.Error(diff)
-	}
-}
-
 // Open finds the consoles by the kernel's list, and a full pseudo-terminal that
 // nobody reads blocks nothing.
 func TestOpen(t *testing.T) {
