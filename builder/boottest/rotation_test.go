@@ -55,24 +55,31 @@ func TestGPG(t *testing.T) {
 
 // TestMemory: what a machine has booted once it does not go back behind, be it
 // remembered by its firmware or by the stick. The same old site is good enough
-// for a machine that remembers nothing.
+// for a machine that remembers nothing. The stick's owner has put a file on it that
+// says which network it is in.
 func TestMemory(t *testing.T) {
 	w := newWorld(t)
 	image, _ := w.build(t)
 	old := snapshot(t, w.site)
 	w.keys(t, "rotate", "manifest")
 	w.publish(t)
+	own := stick(t, image)
+	settle(t, own, `[{"addresses": ["10.0.2.99/24"], "gateways": ["10.0.2.2"]}]`)
 	for _, test := range []struct {
-		name   string
-		config vm.Config
-		place  string
+		name    string
+		config  vm.Config
+		place   string
+		network []string
 	}{
-		{"UEFI variable", vm.Config{Image: image, Firmware: vm.UEFI, Vars: filepath.Join(t.TempDir(), "vars")}, "firmware variable"},
-		{"stick", vm.Config{Image: stick(t, image), Bus: vm.USB, Writable: true}, "partition"},
+		{"UEFI variable", vm.Config{Image: image, Firmware: vm.UEFI, Vars: filepath.Join(t.TempDir(), "vars")}, "firmware variable", []string{"eth0: 10.0.2.15/24"}},
+		{"stick", vm.Config{Image: own, Bus: vm.USB, Writable: true}, "partition", []string{"1 from farboot/networks.json on ", "eth0: 10.0.2.99/24"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w.answer(site.Handler(w.site, nil))
 			m, ctx := start(t, test.config)
+			for _, network := range test.network {
+				expect(t, ctx, m, "network: "+network)
+			}
 			expect(t, ctx, m, "manifest: version 2", "handing over", "next kernel done")
 			m.Stop()
 			w.answer(site.Handler(old, nil))
@@ -89,12 +96,26 @@ func TestMemory(t *testing.T) {
 	})
 }
 
+// settle puts settings of the network on a stick, as its owner does with any
+// computer: into a folder of the file system that everybody can read.
+func settle(t *testing.T, stick, networks string) {
+	t.Helper()
+	_, first, _ := strings.Cut(command(t, "gdisk", "sgdisk", "-i", "1", stick), "First sector: ")
+	var sector int64
+	if _, err := fmt.Sscan(first, &sector); err != nil {
+		t.Fatalf("where the EFI system partition begins: %v", err)
+	}
+	efi := fmt.Sprintf("%s@@%d", stick, sector*512)
+	command(t, "mtools", "mmd", "-i", efi, "::/farboot")
+	command(t, "mtools", "mcopy", "-i", efi, save(t, "networks.json", []byte(networks)), "::/farboot/networks.json")
+}
+
 // TestExpired: where the recipe says that clocks are kept, a manifest past its
-// expiry is refused.
+// expiry is refused. Then the site dies for good, and what the medium carries boots.
 func TestExpired(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.write(t, "recipes/netboot.yaml", fmt.Appendf(nil, mediumRecipe+"trust_rtc: true\n", w.url))
+	w.write(t, "recipes/netboot.yaml", fmt.Appendf(nil, mediumRecipe+"trust_rtc: true\n"+w.fallback(t), w.url))
 	image, _ := w.build(t)
 	later := time.Now().AddDate(0, 3, 0).UTC().Format("2006-01-02T15:04:05")
 	m, ctx := start(t, vm.Config{Image: image, Args: []string{"-rtc", "base=" + later}})
@@ -102,6 +123,8 @@ func TestExpired(t *testing.T) {
 	if strings.Contains(m.Serial(), "handing over") {
 		t.Error("the machine boots what has expired")
 	}
+	w.server.Close()
+	expect(t, ctx, m, "manifest: [unreachable]", "waiting", "handing over: fallback 1", fallbackRuns, "next kernel done")
 }
 
 // thief holds the keys that a world had at some time, and publishes with them.

@@ -75,10 +75,8 @@ const (
 	panicsMachine  = "04" // what panics, then what runs
 	soakMAC        = "52:54:00:50:00:"
 
-	fallbackCmdline = "console=ttyS0,115200 quiet farboot.fallback"
-	fallbackRuns    = "next kernel runs: " + fallbackCmdline
-	panicCmdline    = "console=ttyS0,115200 quiet panic=1 farboot.panic"
-	panicRuns       = "next kernel runs: " + panicCmdline
+	panicCmdline = "console=ttyS0,115200 quiet panic=1 farboot.panic"
+	panicRuns    = "next kernel runs: " + panicCmdline
 )
 
 // newSoakLab builds a world.
@@ -109,26 +107,10 @@ machines:
 		l.mirrors[i] = new(mirror)
 		l.mirrors[i].listen(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { (*l.answer[i].Load()).ServeHTTP(rw, r) }))
 	}
-	l.carry(t)
+	l.write(t, "recipes/netboot.yaml", fmt.Appendf(nil, mediumRecipe+"compression: zstd\n"+l.fallback(t), l.mirrors[0].url+`", "`+l.mirrors[1].url))
 	image, folder := l.build(t)
 	l.medium, l.stick = filepath.Join(folder, "boot"), stick(t, image)
 	return l
-}
-
-// carry writes a recipe of a medium that has an entry of its own. Its kernel is
-// the site's with a byte more, which changes nothing but its hash: what the medium
-// has would not be fetched.
-func (l *soakLab) carry(t *testing.T) {
-	t.Helper()
-	kernel, err := os.ReadFile(filepath.Join(l.site, l.linux(t, "marker").Kernel.Path()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.write(t, "fallback.vmlinuz", append(kernel, 0))
-	l.write(t, "recipes/netboot.yaml", fmt.Appendf(nil, mediumRecipe+`compression: zstd
-fallback:
-  - {title: Carried, linux: {kernel: {file: fallback.vmlinuz}, initrd: [{file: marker.img}], cmdline: "%s"}}
-`, l.mirrors[0].url+`", "`+l.mirrors[1].url, fallbackCmdline))
 }
 
 // soakResult is a line of the table.

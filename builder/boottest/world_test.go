@@ -96,6 +96,8 @@ type world struct {
 	url  string   // as guests reach it
 	site string   // the published folder
 	env  []string // added to the command's environment
+
+	server *http.Server // the last that listens
 	// handler is what the server answers with, for tests that lie.
 	handler atomic.Pointer[http.Handler]
 }
@@ -127,6 +129,7 @@ func (w *world) listen(t *testing.T, ln net.Listener) {
 	})}
 	go server.Serve(ln) //nolint:errcheck // ends with Close
 	t.Cleanup(func() { server.Close() })
+	w.server = server
 }
 
 // answer makes the server answer with h.
@@ -152,6 +155,27 @@ func (w *world) buildFor(t *testing.T, sites ...string) (image string) {
 	w.write(t, "recipes/netboot.yaml", []byte(recipe))
 	image, _ = w.build(t)
 	return image
+}
+
+// What a medium carries, and prints.
+const (
+	fallbackCmdline = "console=ttyS0,115200 quiet farboot.fallback"
+	fallbackRuns    = "next kernel runs: " + fallbackCmdline
+)
+
+// fallback is the part of a medium's recipe that gives it an entry of its own. The
+// kernel is the site's with a byte more, which changes nothing but its hash: what
+// the medium has would not be fetched.
+func (w *world) fallback(t *testing.T) string {
+	t.Helper()
+	kernel, err := os.ReadFile(filepath.Join(w.site, w.linux(t, "marker").Kernel.Path()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write(t, "fallback.vmlinuz", append(kernel, 0))
+	return fmt.Sprintf(`fallback:
+  - {title: Carried, linux: {kernel: {file: fallback.vmlinuz}, initrd: [{file: marker.img}], cmdline: "%s"}}
+`, fallbackCmdline)
 }
 
 // linux returns what the published manifest says of an entry.
