@@ -41,7 +41,6 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		c.Printf("hardware: Secure Boot is on: only signed kernels will start")
 	}
 	loader := drivers(ctx, c, sysfs)
-	need := func(name string) error { loader.Need(name); return nil }
 	var memory *persist.Places // from Ready on, or from a crash before it
 	places := func() *persist.Places {
 		if memory == nil {
@@ -50,10 +49,7 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		return memory
 	}
 	dog := &keeper{sysfs: sysfs}
-	burned := &image.Image{
-		Sys: "/sys", Dev: "/dev", Dir: mediumDir, Build: medium.Build, Need: loader.Need, Log: c.Printf,
-	}
-	return boot.Rooms{
+	rooms := boot.Rooms{
 		Log:   c.Printf,
 		Flush: c.Flush,
 		Ready: func(ctx context.Context, limit time.Duration) error {
@@ -81,20 +77,6 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		},
 		ReadFile: func(name string, most int64) ([]byte, string, error) { return places().ReadFile(name, most) },
 		Objects:  os.DirFS(settings.ObjectDir),
-		OnMedium: burned.Open,
-		Disks:    func() ([]disks.Disk, error) { return listDisks(medium.Build) },
-		Flash: func(ctx context.Context, node string, job flash.Job) (flash.Result, error) {
-			return writeDisk(ctx, loader.Need, node, job)
-		},
-		Tools: func(ctx context.Context, image *os.File) (boot.Tools, error) {
-			return openTools(ctx, c, loader.Need, image)
-		},
-		Systems: func(ctx context.Context) ([]local.System, func() error, error) {
-			if err := os.MkdirAll(mounts, 0o700); err != nil {
-				return nil, nil, err
-			}
-			return local.Find(ctx, local.Config{Sysfs: sysfs, Dev: "/dev", Dir: mounts, LoadModule: need, Log: c.Printf})
-		},
 		Load:     func(k handover.Kernel) error { return handover.LoadTwice(k, sysfs, c.Printf) },
 		Execute:  handover.Execute,
 		BootNext: func() (string, error) { return handover.BootNext("/sys/firmware/efi/efivars") },
@@ -109,6 +91,30 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 			Medium: medium.Build, Product: medium.Store.Statement().Product,
 		}),
 		Post: report.Post,
+	}
+	withDisks(&rooms, c, medium, sysfs, loader)
+	return rooms
+}
+
+// withDisks adds what has to do with disks, and with what is mounted from them.
+func withDisks(rooms *boot.Rooms, c *console.Console, medium boot.Medium, sysfs fs.FS, loader *hardware.Loader) {
+	burned := &image.Image{
+		Sys: "/sys", Dev: "/dev", Dir: mediumDir, Build: medium.Build, Need: loader.Need, Log: c.Printf,
+	}
+	rooms.OnMedium = burned.Open
+	rooms.Disks = func() ([]disks.Disk, error) { return listDisks(medium.Build) }
+	rooms.Flash = func(ctx context.Context, node string, job flash.Job) (flash.Result, error) {
+		return writeDisk(ctx, loader.Need, node, job)
+	}
+	rooms.Tools = func(ctx context.Context, image *os.File) (boot.Tools, error) {
+		return openTools(ctx, c, loader.Need, image)
+	}
+	rooms.Systems = func(ctx context.Context) ([]local.System, func() error, error) {
+		if err := os.MkdirAll(mounts, 0o700); err != nil {
+			return nil, nil, err
+		}
+		need := func(name string) error { loader.Need(name); return nil }
+		return local.Find(ctx, local.Config{Sysfs: sysfs, Dev: "/dev", Dir: mounts, LoadModule: need, Log: c.Printf})
 	}
 }
 

@@ -213,6 +213,17 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
+// Two machines of a fleet do not come back in the same moment.
+func TestPauseVaries(t *testing.T) {
+	seen := map[time.Duration]bool{}
+	for range 100 {
+		seen[DefaultLimits().pause(3, 0)] = true
+	}
+	if len(seen) < 90 {
+		t.Errorf("100 pauses have %d values", len(seen))
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	for asked, want := range map[string]time.Duration{"20": 20 * time.Second, "86400": time.Minute} {
 		bubble(t, func(t *testing.T, n *network) {

@@ -6,7 +6,13 @@
 // bytes that a verified manifest names, or says on every console in one line
 // why not and goes on trying: the next mirror, the next entry, the next manifest,
 // the next network, another round after a pause. Each failure line carries a reason code, see
-// [Reason]. There is no shell and no question.
+// [Reason]. Nobody at the machine is asked anything but, where the manifest has a
+// menu, which of its entries comes first, and that for a bounded time; there is no
+// shell but in a toolbox that signed bytes let somebody into.
+//
+// An entry hands the machine over, fails, or does its work and is done: a script
+// that ended well, a rescue that ended, a disk that was written. What comes after
+// that is the entry's to say, or that of who worked in it.
 //
 // What of a site is believed is package accept's to say. The floor is the
 // medium's, raised to what the machine remembers; that is read at the start of

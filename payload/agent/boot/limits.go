@@ -19,7 +19,10 @@ import (
 //	manifest  once more on the same site; the other sites' manifests, the newest
 //	          first; the next network
 //	choose    the next older manifest
+//	menu      the first entry
 //	obtain    pauses and the next mirrors; the next entry
+//	work      (script, rescue, flash) the next entry; where all are done, rounds
+//	          go on and wait for news
 //	hand over the next entry; the end of the round
 //	round     after some, the entries that the medium carries
 //
