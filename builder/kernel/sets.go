@@ -91,16 +91,7 @@ func sets() []set {
 			{"fs/overlayfs", "live systems"},
 			{"fs/efivarfs", "EFI variables"},
 		}},
-		{name: "toolbox", take: []line{
-			{"fs/squashfs", "what a toolbox is"},
-			{"drivers/block/loop", "makes a disk of its file"},
-			{"fs/overlayfs", "lets programs write over it"},
-			{"fs/fuse/fuse", "file systems by programs: ntfs-3g, sshfs"},
-			{"fs/ntfs3", "Windows"},
-			{"fs/hfsplus", "macOS"},
-			{"crypto/algif_skcipher", "what cryptsetup opens key slots with"},
-			{"crypto/algif_hash", "the same"},
-		}},
+		toolboxSet(),
 		{name: "shares", take: []line{
 			{"fs/nfs", "NFS 2, 3 and 4"},
 			{"net/sunrpc/auth_gss", "with Kerberos"},
@@ -119,6 +110,21 @@ func sets() []set {
 			{"drivers/i2c/busses/i2c-i801", "announces iTCO_wdt on newer boards"},
 		}},
 	}
+}
+
+// toolboxSet is what a toolbox is mounted by, and what its programs ask of the
+// kernel.
+func toolboxSet() set {
+	return set{name: "toolbox", take: []line{
+		{"fs/squashfs", "what a toolbox is"},
+		{"drivers/block/loop", "makes a disk of its file"},
+		{"fs/overlayfs", "lets programs write over it"},
+		{"fs/fuse/fuse", "file systems by programs: ntfs-3g, sshfs"},
+		{"fs/ntfs3", "Windows"},
+		{"fs/hfsplus", "macOS"},
+		{"crypto/algif_skcipher", "what cryptsetup opens key slots with"},
+		{"crypto/algif_hash", "the same"},
+	}}
 }
 
 // Reasons that stand more than once.

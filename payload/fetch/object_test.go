@@ -213,6 +213,17 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
+// Wrong bytes that look like a web page somewhere in the middle are no portal's:
+// whoever sends them is to blame.
+func TestPageInTheMiddle(t *testing.T) {
+	d := &download{ref: object.OfBytes([]byte("0123456789abcdef")), dst: make(file, 16)}
+	d.restart()
+	err := d.copy(io.MultiReader(strings.NewReader("01234567"), strings.NewReader("<html>89")))
+	if !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrPortal) {
+		t.Errorf("copy = %v", err)
+	}
+}
+
 // Two machines of a fleet do not come back in the same moment.
 func TestPauseVaries(t *testing.T) {
 	seen := map[time.Duration]bool{}
