@@ -90,7 +90,7 @@ func (w *writer) compare(ctx context.Context) error {
 		switch {
 		case err != nil:
 			w.log("%v; it will be written anew", err)
-		case sha256.Sum256(data) == w.index.Chunks[t.chunk].ID:
+		case w.holds(t.chunk, data):
 			w.keep(t.chunk)
 		}
 		return nil
@@ -138,13 +138,12 @@ func (w *writer) marks(at int64) []byte {
 // zeroStep is how many bytes are zeroed between two looks at the progress.
 const zeroStep = 64 << 20
 
-// zeros writes the image's empty parts, which a disk can do without being sent
+// blank writes the image's empty parts, which a disk can do without being sent
 // every byte.
-func (w *writer) zeros(ctx context.Context) error {
-	empty := sha256.Sum256(make([]byte, w.index.Max))
+func (w *writer) blank(ctx context.Context) error {
 	for i := 0; i < len(w.index.Chunks); {
 		n := i
-		for n < len(w.index.Chunks) && w.index.Chunks[n].ID == empty && w.outside(n) && !w.have[n] &&
+		for n < len(w.index.Chunks) && w.index.Chunks[n].ID == w.empty && w.outside(n) && !w.have[n] &&
 			w.index.Chunks[n].End-w.index.Start(i) <= zeroStep {
 			n++
 		}
@@ -170,7 +169,7 @@ func (w *writer) zeros(ctx context.Context) error {
 func (w *writer) body(ctx context.Context) error {
 	w.meter.begin("write", w.index.Size())
 	w.meter.start(w.done())
-	if err := w.zeros(ctx); err != nil {
+	if err := w.blank(ctx); err != nil {
 		return err
 	}
 	err := w.parallel(ctx, "writing", w.produce, func(t task) error {
@@ -228,8 +227,8 @@ func (w *writer) verify(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrReadBack, err)
 		}
-		if sum := sha256.Sum256(data); sum != w.index.Chunks[t.chunk].ID {
-			return w.misread(t.chunk, sum)
+		if !w.holds(t.chunk, data) {
+			return w.misread(t.chunk, sha256.Sum256(data))
 		}
 		w.meter.add(w.index.Len(t.chunk))
 		return nil
