@@ -56,8 +56,8 @@ func newFlashLab(t *testing.T, then string) *flashLab {
 	t.Helper()
 	l := &flashLab{world: newWorld(t), image: installed{name: "image", kind: "ext4", loader: grubCfg}}
 	p := fetchPackages(t, "linux-image-amd64", "busybox-static", "base-files", "libc6", "libgcc-s1", "gcc-12-base", "dash")
-	k := p.kernel(t, "virtio_blk", "ahci", "sd_mod", "ext4")
-	l.image.install(t, p, k, p.ramdisk(t, k, guestInit("-q virtio_blk ahci sd_mod ext4")+switchRoot))
+	k := p.kernel(t, "virtio_blk", "ahci", "sd_mod", "ext4", "btrfs") // which needs the checksums that ext4 asks for by name
+	l.image.install(t, p, k, p.ramdisk(t, k, guestInit("-q virtio_blk ahci sd_mod ext4 btrfs")+switchRoot))
 	command(t, "zstd", "zstd", "-q", l.image.file, "-o", filepath.Join(l.dir, "image.zst"))
 	l.write(t, "recipes/site.yaml", fmt.Appendf(nil, flashSite, then))
 	l.farboot(t, "lock", "--update", "recipes/site.yaml")
