@@ -59,7 +59,8 @@ func fetchPackages(t *testing.T, names ...string) packages {
 	return packages{blobs, names}
 }
 
-// kernel returns Debian's kernel with some modules and what they depend on.
+// kernel returns Debian's kernel with some modules, with what they depend on and
+// with what every guest needs.
 func (p packages) kernel(t *testing.T, modules ...string) *kernel.Kernel {
 	t.Helper()
 	name, err := p.blobs.Kernel("linux-image-amd64")
@@ -70,7 +71,7 @@ func (p packages) kernel(t *testing.T, modules ...string) *kernel.Kernel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := kernel.Build(pkg.Walk, modules)
+	k, err := kernel.Build(pkg.Walk, append(modules, "virtio_pci", "crc32c_generic"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +155,8 @@ func opener(path string) func() (io.ReadCloser, error) {
 }
 
 // guestInit is how the script of a ramdisk begins: it mounts what programs
-// expect and loads modules.
+// expect and loads modules. File systems ask for their checksum by a name that no
+// dependency tells.
 func guestInit(modules string) string {
 	return `#!/bin/sh
 /bin/busybox --install -s /bin
@@ -162,6 +164,7 @@ export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
+modprobe -a virtio_pci crc32c_generic
 modprobe -a ` + modules + `
 `
 }
