@@ -44,7 +44,7 @@ func TestMirrors(t *testing.T) {
 		{"the first one is down", []evil.Fault{evil.Status(503)}},
 		{"the first one gives wrong bytes", []evil.Fault{evil.Flip(12345)}},
 		{"the first one cuts at 5 MB", []evil.Fault{evil.Cut(5_000_000)}},
-		{"the first one sends 1 MB/s", []evil.Fault{evil.Bursts(10_000, 10*time.Millisecond)}},
+		{"the first one sends 5 MB/s", []evil.Fault{evil.Bursts(50_000, 10*time.Millisecond)}},
 	} {
 		for n := 1; n <= 3; n++ {
 			if (n == 1) == (bad.faults != nil) {
