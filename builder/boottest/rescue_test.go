@@ -71,9 +71,9 @@ func TestRepair(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := fetchPackages(t, "linux-image-amd64", "busybox-static", "base-files", "libc6", "libgcc-s1", "gcc-12-base", "dash")
-	k := p.kernel(t, "virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
+	k := p.kernel(t, "virtio_blk", "ext4")
 	d := installed{name: "virtio", bus: vm.VirtIO, kind: "ext4", loader: grubCfg}
-	d.install(t, p, k, p.ramdisk(t, k, guestInit("-q virtio_pci virtio_blk crc32c_generic ext4")+switchRoot))
+	d.install(t, p, k, p.ramdisk(t, k, guestInit("-q virtio_blk ext4")+switchRoot))
 	d.wreck(t)
 	w.write(t, "recipes/netboot.yaml", fmt.Appendf(nil, rescueMedium, w.url))
 	w.publishes(t, fmt.Sprintf(repairSite, repair))
@@ -232,7 +232,7 @@ func TestRescue(t *testing.T) {
 	seen := map[string]bool{}
 	for range 2 {
 		port := freePort(t)
-		m, ctx := start(t, vm.Config{Image: image, NICs: []vm.NIC{{Net: "user,hostfwd=tcp:127.0.0.1:" + port + "-:22"}}})
+		m, ctx := start(t, vm.Config{Image: image, NICs: []vm.NIC{{Model: "virtio-net-pci", Net: "user,hostfwd=tcp:127.0.0.1:" + port + "-:22"}}})
 		c := client{ctx: ctx, port: port, hosts: filepath.Join(t.TempDir(), "known_hosts")}
 		shown := c.meet(t, m)
 		if seen[shown] || !reports.have(shown) {
