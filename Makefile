@@ -10,7 +10,9 @@ GO      ?= go
 # The agent is part of the image, so its bytes must not depend on this folder,
 # the version control state, the C toolchain or the user's settings for Go; and
 # it has to run on every x86-64 machine there is (v1).
-AGENTFLAGS = -trimpath -buildvcs=false -ldflags='-s -w -buildid='
+# Without inlining it is 0.5 MB smaller once packed, of 3.5 MB; what takes time
+# in it is assembly or waiting.
+AGENTFLAGS = -trimpath -buildvcs=false -ldflags='-s -w -buildid=' -gcflags=all=-l
 
 SOURCES := $(shell find builder payload -name '*.go' -not -name '*_test.go') go.mod go.sum
 
@@ -18,7 +20,7 @@ SOURCES := $(shell find builder payload -name '*.go' -not -name '*_test.go') go.
 all: out/netboot.iso out/site/manifest.json ## build command, demo medium and demo site
 
 bin/farboot: $(SOURCES)
-	$(GO) build -trimpath -o $@ ./builder/cmd/farboot
+	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./builder/cmd/farboot
 
 bin/farboot-agent: $(SOURCES)
 	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 GOAMD64=v1 GOFLAGS=-trimpath GOEXPERIMENT= \

@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		for _, line := range []string{ // the first two as in the Makefile
-			"go build -trimpath -o %s/farboot ../cmd/farboot",
-			"CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w -buildid=' -o %s/farboot-agent ../../payload/agent",
+			"CGO_ENABLED=0 go build -trimpath -o %s/farboot ../cmd/farboot",
+			"CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w -buildid=' -gcflags=all=-l -o %s/farboot-agent ../../payload/agent",
 			"CGO_ENABLED=0 go build -o %s/plain ./plain",
 		} {
 			if out, err := exec.Command("sh", "-c", fmt.Sprintf(line, dir)).CombinedOutput(); err != nil {

@@ -78,7 +78,7 @@ func TestForbiddenImports(t *testing.T) {
 // The binary fits its budget and is static.
 func TestSize(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "init")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", name, ".")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-gcflags=all=-l", "-o", name, ".")
 	cmd.Env, cmd.Stderr = env(), os.Stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
