@@ -34,8 +34,8 @@ const block = 1 << 20
 // whole; until then what was there before stays. A folder that is no netboot
 // folder stays for good.
 //
-// Nothing is synced: that takes as long as all the rest, and after a power
-// failure another build makes the same bytes.
+// The image is on the disk before it takes its name: people carry it away. The
+// folder is not synced; after a power failure another build makes the same bytes.
 func (m *Medium) Write(dir string) (object.Ref, error) {
 	image, folder := Places(dir, m.Name)
 	if err := CheckNetboot(folder); err != nil {
@@ -81,7 +81,7 @@ func (m *Medium) writeImage(path string) (object.Ref, error) {
 	}
 	h := &hashing{w: f, h: sha256.New()}
 	w := bufio.NewWriterSize(h, block)
-	if err := errors.Join(m.image(w), w.Flush(), f.Chmod(0o644), f.Close()); err != nil {
+	if err := errors.Join(m.image(w), w.Flush(), f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
 		return object.Ref{}, fmt.Errorf("image: %w", err)
 	}
 	return object.Ref{Size: h.n, SHA256: object.ID(h.h.Sum(nil))}, nil
