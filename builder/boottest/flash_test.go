@@ -151,8 +151,8 @@ func (l *flashLab) check(t *testing.T) {
 		t.Errorf("the file: %q", out)
 	}
 	out := command(t, "e2fsprogs", "dumpe2fs", "-h", part)
-	if want := fmt.Sprintf("%d\n", (flashedSize-16-1)<<20/4096); !strings.Contains(strings.ReplaceAll(out, " ", ""), "Blockcount:"+want) {
-		t.Errorf("the file system has not %s blocks:\n%s", want, out)
+	if want := fmt.Sprintf("%d\n", (flashedSize-16-1)<<10); !strings.Contains(strings.ReplaceAll(out, " ", ""), "Blockcount:"+want) {
+		t.Errorf("the file system has not %s blocks of 1 KiB:\n%s", want, out)
 	}
 }
 
