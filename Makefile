@@ -69,6 +69,10 @@ SEED  ?= 0
 soak: all ## boot BOOTS machines (200) with random faults from SEED (0 is the clock)
 	$(GO) test -tags boot -timeout 0 -v -run TestSoak ./builder/boottest -args -soak.boots=$(BOOTS) -soak.seed=$(SEED)
 
+.PHONY: test-long
+test-long: all soak ## hours: the soak, and a disk image whose writing is cut off twenty times
+	$(GO) test -tags boot -timeout 0 -v -run 'TestFlash$$' ./builder/boottest -args -flash.kills=20
+
 .PHONY: bench
 bench: all ## speed, side by side with the tool one would take otherwise
 	$(GO) test -tags bench -timeout 45m -v ./builder/benchmark/...
