@@ -129,6 +129,7 @@ func TestRefusals(t *testing.T) {
 		{"site's port", medium, "http://10.0.2.2:8080", "http://h:99999/", `port "99999" is not between 1 and 65535`, ``},
 		{"site's port 0", medium, "http://10.0.2.2:8080", "http://h:0/", `port "0" is not between`, ``},
 		{"console", medium, "trust: keys", "console: [ttyS0;reboot]\ntrust: keys", `console[0]: "ttyS0;reboot"`, ``},
+		{"two consoles of a kind", medium, "trust: keys", "console: [tty0, ttyS1, \"ttyS0,115200\"]\ntrust: keys", `console[2]: "ttyS0,115200" is dark beside "ttyS1"`, `people look at`},
 		{"compression", medium, "trust: keys", "compression: zst\ntrust: keys", `"zst" is not one of xz, zstd`, `did you mean "zstd"?`},
 		{"no agent", medium, "agent: {}", "linux: {kernel: {file: k}}", `menu: no entry starts the agent`, ``},
 		{"two kinds of entry", medium, "agent: {}}", "agent: {}, linux: {kernel: {file: k}}}", `menu[0]: want exactly one`, ``},

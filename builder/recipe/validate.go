@@ -104,6 +104,7 @@ func (v *validator) medium(m *Medium) {
 		v.artifact(fmt.Sprintf("roots[%d]", i), in)
 	}
 	v.each("console", m.Console, consoleName, `want a console of the kernel, "tty0" or "ttyS0,115200"`)
+	v.consoles(m.Console)
 	v.number("timeout", &m.Timeout, 3, 0, maxTimeout)
 	v.menu(m.Menu)
 	v.networks("networks", m.Networks)
@@ -310,5 +311,18 @@ func (v *validator) number(field string, n **int, def, low, high int) {
 func orDefault(s *string, def string) {
 	if *s == "" {
 		*s = def
+	}
+}
+
+// consoles validates that no two are of one kind: Linux prints on one console of
+// each driver alone, and the others would stay dark.
+func (v *validator) consoles(names []string) {
+	seen := map[string]string{}
+	for i, name := range names {
+		kind := strings.TrimRight(strings.SplitN(name, ",", 2)[0], "0123456789")
+		if other, taken := seen[kind]; taken {
+			v.fail(fmt.Sprintf("console[%d]", i), "name the one that people look at", "%q is dark beside %q: Linux prints on one console of each kind", name, other)
+		}
+		seen[kind] = name
 	}
 }
