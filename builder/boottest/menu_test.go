@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,12 +70,7 @@ func TestMenuOnScreen(t *testing.T) {
 	t.Parallel()
 	m, ctx := start(t, vm.Config{Image: newMenuWorld(t), VGA: true})
 	expect(t, ctx, m, menuStands)
-	lines := screen(t, ctx, m)
-	for _, want := range []string{"What shall this machine boot?", "  1b  The machine's own (first)", "  3d  One more (third)", menuStands} {
-		if !strings.Contains(lines, "\n"+want) {
-			t.Errorf("no line %q on the screen:\n%s", want, lines)
-		}
-	}
+	waitForScreen(t, ctx, m, "What shall this machine boot?", "  1b  The machine's own (first)", "  3d  One more (third)", menuStands)
 	for _, key := range []string{"down", "esc", "f1", "ret", "scroll_lock", "3", "d", "ret"} { // a spoiled line; a screen that stands still
 		args := map[string]any{"keys": []any{map[string]any{"type": "qcode", "data": key}}}
 		if err := m.Execute(ctx, "send-key", args, nil); err != nil {
@@ -83,6 +79,26 @@ func TestMenuOnScreen(t *testing.T) {
 		time.Sleep(300 * time.Millisecond) // QEMU holds each key for 100 ms
 	}
 	expect(t, ctx, m, "menu: 3d third, chosen on tty0", "handing over: third", "next kernel runs: console=ttyS0,115200 quiet chosen=third", "next kernel done")
+}
+
+// waitForScreen waits until the screen shows the lines. Each console has a writer of
+// its own, and the serial line's may be ahead.
+func waitForScreen(t *testing.T, ctx context.Context, m *vm.VM, want ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	for {
+		lines := screen(t, ctx, m)
+		lacks := slices.DeleteFunc(slices.Clone(want), func(w string) bool { return strings.Contains(lines, "\n"+w) })
+		if len(lacks) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("no lines %q on the screen:\n%s", lacks, lines)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 // screen returns what lies in the memory of a VGA card in text mode, as lines of
