@@ -20,7 +20,7 @@ import (
 )
 
 // The long run has 20.
-var flashKills = flag.Int("flash.kills", 3, "how often TestFlash pulls the plug while an image is written")
+var flashKills = flag.Int("flash.kills", 2, "how often TestFlash pulls the plug while an image is written")
 
 // flashed is the disk that an image is written to, among others.
 const (
