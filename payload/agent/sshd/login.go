@@ -28,11 +28,10 @@ type login struct {
 	done     chan struct{} // closed when the connection is
 }
 
-// serve is one connection from its first byte to its last.
+// serve is one connection that the gate let in, from its first byte to its last.
 func (s *Server) serve(conn net.Conn) {
 	defer conn.Close()
 	from := conn.RemoteAddr()
-	s.gate.enter(conn)
 	l, channels, requests, err := s.handshake(conn)
 	if !s.gate.leave(conn) && err != nil {
 		err = fmt.Errorf("thrown out, others wait: %w", err)

@@ -220,6 +220,7 @@ func (s *Server) accept(l net.Listener) error {
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
+		s.gate.enter(conn) // here, so that the oldest is who came first
 		s.start("a connection by SSH", func() error { s.serve(conn); return nil })
 	}
 }
