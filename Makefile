@@ -60,22 +60,22 @@ unit: ## every test that boots nothing, then seconds of fuzzing
 
 .PHONY: boot-test
 boot-test: all ## boot in QEMU, every firmware and bus
-	$(GO) test -tags boot -timeout 45m -p 1 -v ./builder/boottest/... ./builder/mediumtest/...
+	$(GO) test -tags boot -count=1 -timeout 45m -p 1 -v ./builder/boottest/... ./builder/mediumtest/...
 
 BOOTS ?= 200
 SEED  ?= 0
 
 .PHONY: soak
 soak: all ## boot BOOTS machines (200) with random faults from SEED (0 is the clock)
-	$(GO) test -tags boot -timeout 0 -v -run TestSoak ./builder/boottest -args -soak.boots=$(BOOTS) -soak.seed=$(SEED)
+	$(GO) test -tags boot -count=1 -timeout 0 -v -run TestSoak ./builder/boottest -args -soak.boots=$(BOOTS) -soak.seed=$(SEED)
 
 .PHONY: test-long
 test-long: all soak ## hours: the soak, and a disk image whose writing is cut off twenty times
-	$(GO) test -tags boot -timeout 0 -v -run 'TestFlash$$' ./builder/boottest -args -flash.kills=20
+	$(GO) test -tags boot -count=1 -timeout 0 -v -run 'TestFlash$$' ./builder/boottest -args -flash.kills=20
 
 .PHONY: bench
 bench: all ## speed, side by side with the tool one would take otherwise
-	$(GO) test -tags bench -timeout 45m -v ./builder/benchmark/...
+	$(GO) test -tags bench -count=1 -timeout 45m -v ./builder/benchmark/...
 
 .PHONY: clean
 clean: ## remove results; keys and cache stay

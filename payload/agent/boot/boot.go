@@ -128,7 +128,7 @@ type boot struct {
 	state    state.State // what the machine remembers, and what that means
 	read     state.State // the same as it was read last
 	recalled bool        // whether that was read
-	dropped  bool        // whether unused drivers were
+	spare    bool        // whether drivers that no device asked for may be dropped
 	site     string      // which the last manifest is from
 	rounds   int         // from 1
 

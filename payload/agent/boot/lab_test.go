@@ -53,6 +53,7 @@ type lab struct {
 	load      func() error
 	execute   func() error
 	available int64
+	drivers   int64         // what is free beside when they are dropped
 	ahead     time.Duration // of the firmware's clock
 	places    []string
 	memory    state.State // what the places remember
@@ -207,7 +208,7 @@ func (l *lab) rooms() Rooms {
 		Log:       l.log,
 		Flush:     func(time.Duration) bool { return true },
 		Ready:     func(context.Context, time.Duration) error { return nil },
-		Drop:      counted(&l.dropped, nil),
+		Drop:      counted(&l.dropped, func() error { l.available += l.drivers; return nil }),
 		Available: func() int64 { return l.available },
 		Identity:  func() manifest.Identity { return l.machine },
 		Now:       func() time.Time { return time.Now().Add(l.ahead) },

@@ -61,7 +61,7 @@ func (b *boot) entries(ctx context.Context, net *line, a *accept.Accepted) end {
 		b.fail("network", err)
 		return over
 	}
-	b.drop(a, names, machine.Menu)
+	b.spare = b.canSpare(a, names, machine.Menu)
 	return b.try(ctx, names, func(name string) (job, error) {
 		e, err := a.Entry(name)
 		return job{name: name, entry: e, from: a, net: net, machine: machine}, err
@@ -166,21 +166,14 @@ func (b *boot) ask(ctx context.Context, a *accept.Accepted, m *manifest.Menu, na
 	return choice
 }
 
-// drop frees the memory of drivers once, unless an entry may need one yet.
-func (b *boot) drop(a *accept.Accepted, names []string, m *manifest.Menu) {
+// canSpare tells whether no entry that may be tried will ask for a driver.
+func (b *boot) canSpare(a *accept.Accepted, names []string, m *manifest.Menu) bool {
 	if m != nil {
 		names = slices.Concat(names, m.Entries)
 	}
-	needs := slices.ContainsFunc(b.medium.Fallback, needsDrivers) || slices.ContainsFunc(names, func(name string) bool {
+	return !slices.ContainsFunc(b.medium.Fallback, needsDrivers) && !slices.ContainsFunc(names, func(name string) bool {
 		return needsDrivers(a.Manifest.Entries[name])
 	})
-	if b.dropped || needs {
-		return
-	}
-	b.dropped = true
-	if err := b.Drop(); err != nil {
-		b.fail("hardware", err)
-	}
 }
 
 // needsDrivers tells whether an entry reads disks or mounts file systems.

@@ -78,16 +78,18 @@ func TestNoMenu(t *testing.T) {
 // Drivers stay where the menu offers what may need one.
 func TestMenuKeepsDrivers(t *testing.T) {
 	l := withMenu(t)
+	l.available, l.drivers = spareMemory, 1<<20
 	l.publish(t, 12)
 	handedOver(t, l.lab, l.run(t))
 	if l.dropped != 1 {
 		t.Errorf("dropped %d times, want once", l.dropped)
 	}
 	l = withMenu(t)
+	l.available, l.drivers = spareMemory, 1<<20
 	l.manifest.Entries["disk"] = manifest.Entry{Title: "Disk", Local: &manifest.Local{}}
 	l.manifest.Menu.Entries = append(l.manifest.Menu.Entries, "disk")
 	l.publish(t, 12)
-	handedOver(t, l.lab, l.run(t))
+	refused(t, l.lab, l.run(t), "installer: [no-memory] ")
 	if l.dropped != 0 {
 		t.Error("the drivers for disks are gone")
 	}

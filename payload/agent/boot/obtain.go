@@ -21,14 +21,24 @@ const spareMemory = 16 << 20
 
 // fits tells before the download whether the memory will do. The kernel needs
 // three times the bytes while it loads: what the agent holds, a copy to read
-// from (kernel_read_file in kernel/kexec_file.c) and the place they go to.
+// from (kernel_read_file in kernel/kexec_file.c) and the place they go to. Drivers
+// that nothing asked for are dropped only where that helps: it takes the best part
+// of a second on a slow machine, and what is plugged in later needs its driver.
 func (b *boot) fits(l *manifest.Linux) error {
 	need := l.Kernel.Size
 	for _, ref := range l.Initrd {
 		need += ref.Size
 	}
 	need = 3*need + spareMemory
-	if free := b.Available(); free >= 0 && free < need {
+	free := b.Available()
+	if free >= 0 && free < need && b.spare {
+		b.spare = false
+		if err := b.Drop(); err != nil {
+			b.fail("hardware", err)
+		}
+		free = b.Available()
+	}
+	if free >= 0 && free < need {
 		return fmt.Errorf("%w: kernel and initrd need %s to be loaded, %s are free", errMemory, size(need), size(free))
 	}
 	return nil

@@ -315,6 +315,7 @@ func TestLoaderHangs(t *testing.T) {
 		release := make(chan struct{})
 		l.insert = func(string) error { <-release; return nil }
 		ctx, cancel := context.WithCancel(t.Context())
+		l.news = quiet
 		go l.Run(ctx)
 		start := time.Now()
 		l.Wait(ctx, 20*time.Second)
@@ -336,6 +337,7 @@ func TestDrop(t *testing.T) {
 		dir := modulesDir(t)
 		l := NewLoader(fstest.MapFS{}, dir, log.log)
 		done := make(chan struct{})
+		l.news = quiet
 		go func() { l.Run(t.Context()); close(done) }()
 		l.Wait(t.Context(), time.Second)
 		if err := l.Drop(); err != nil {
@@ -357,6 +359,7 @@ func TestNoModules(t *testing.T) {
 		var log lines
 		l := NewLoader(tree(map[string]string{"bus/pci/devices/0/modalias": virtioPCI}), "/nonexistent", log.log)
 		ctx, cancel := context.WithCancel(t.Context())
+		l.news = quiet
 		go l.Run(ctx)
 		l.Wait(ctx, time.Second)
 		cancel()

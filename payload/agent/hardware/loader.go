@@ -18,9 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rescan is the pause between two looks for new hardware. A look lists some 30
-// directories.
-const rescan = 500 * time.Millisecond
+// The pause between two looks for new hardware that nobody announced. A look lists
+// some 30 directories and reads a file of each new device.
+const (
+	rescan     = 5 * time.Second        // where the kernel announces what is new
+	rescanDeaf = 500 * time.Millisecond // where it does not
+)
 
 // maxPasses bounds the passes of one scan: how deep buses may hang below each
 // other. PCI, a hub, another hub and a card are 4.
@@ -31,6 +34,7 @@ type Loader struct {
 	sysfs  fs.FS
 	index  *modules.Index
 	insert func(file string) error
+	news   func(ctx context.Context) (<-chan struct{}, error)
 	log    func(format string, args ...any)
 
 	mu    sync.Mutex      // held while modules are loaded
@@ -53,7 +57,7 @@ func NewLoader(sysfs fs.FS, dir string, log func(format string, args ...any)) *L
 	}
 	l := &Loader{
 		sysfs: sysfs, index: index, log: log, dir: dir,
-		tried: map[string]bool{}, first: make(chan struct{}),
+		tried: map[string]bool{}, first: make(chan struct{}), news: news,
 	}
 	l.insert = l.finit
 	return l
@@ -62,15 +66,22 @@ func NewLoader(sysfs fs.FS, dir string, log func(format string, args ...any)) *L
 // Run loads drivers for what is there and for what appears later, until ctx ends
 // or [Loader.Drop]. It is meant for a goroutine of its own.
 func (l *Loader) Run(ctx context.Context) {
+	pause := rescan
+	news, err := l.news(ctx) // before the first look, so that nothing falls between
+	if err != nil {
+		l.log("hardware: new devices are not announced: %v", err)
+		pause = rescanDeaf
+	}
 	l.scan()
 	close(l.first)
 	for !l.dropped.Load() {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(rescan):
-			l.scan()
+		case <-news:
+		case <-time.After(pause):
 		}
+		l.scan()
 	}
 }
 
