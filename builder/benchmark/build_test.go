@@ -52,7 +52,8 @@ func TestBuild(t *testing.T) {
 // installer makes of the demo medium one that carries Debian's installer.
 const installer = `
 fallback:
-  - linux:
+  - title: Debian installer
+    linux:
       kernel: {deb: debian-installer-12-netboot-amd64, file: usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64/linux}
       initrd: [{deb: debian-installer-12-netboot-amd64, file: usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64/initrd.gz}]
       cmdline: priority=low

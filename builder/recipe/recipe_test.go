@@ -198,7 +198,7 @@ func TestBombs(t *testing.T) {
 		if _, err := recipe.Parse("x.yaml", []byte(text)); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
-		if took := time.Since(start); took > time.Second { // 100 ms is the aim; CI machines stutter
+		if took := time.Since(start); took > 10*time.Second { // a bomb that goes off takes for ever
 			t.Errorf("%s: took %v", name, took)
 		}
 	}

@@ -56,8 +56,8 @@ func TestPrintf(t *testing.T) {
 	var a, b buffer
 	c := fixed(New(&a, &b))
 	c.Printf("network: %s: %s via %s (%s)", "eth0", "10.0.2.15/24", "10.0.2.2", "virtio_net")
-	if !c.Flush(time.Second) {
-		t.Fatal("Flush: not done within a second")
+	if !c.Flush(10 * time.Second) {
+		t.Fatal("Flush: not done within 10 s")
 	}
 	want := "[   2.31] network: eth0: 10.0.2.15/24 via 10.0.2.2 (virtio_net)\n"
 	for _, got := range []string{a.String(), b.String()} {
@@ -133,7 +133,7 @@ func TestPrintfIsOneLine(t *testing.T) {
 	var out buffer
 	c := fixed(New(&out))
 	c.Printf("manifest: %v", fmt.Errorf("bad\n[   9.99] handing over: evil\x1b[1A"))
-	c.Flush(time.Second)
+	c.Flush(10 * time.Second)
 	if got := out.String(); strings.Count(got, "\n") != 1 || strings.ContainsRune(got, 0x1b) {
 		t.Errorf("got %q, want one clean line", got)
 	}
@@ -162,7 +162,7 @@ func TestOpen(t *testing.T) {
 		t.Fatalf("%d consoles were opened, want tty0 alone", len(c.terminals))
 	}
 	c.Printf("hello")
-	c.Flush(time.Second)
+	c.Flush(10 * time.Second)
 	got := make([]byte, 100)
 	n, _ := reader.Read(got)
 	if want := "[   2.31] hello\n"; string(got[:n]) != want {

@@ -205,7 +205,7 @@ func TestSyslogTCP(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if !c.Flush(time.Second) {
+	if !c.Flush(10 * time.Second) {
 		t.Error("Flush: the lines are out")
 	}
 	conn.Close()

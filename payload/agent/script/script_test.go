@@ -176,7 +176,7 @@ func TestLimit(t *testing.T) {
 		return
 	}
 	l := newLab(t)
-	l.Limit = 300 * time.Millisecond
+	l.Limit = 2 * time.Second
 	r, err := l.run("#!/bin/sh\ntrap 'echo tidying up; exit 0' TERM\n(setsid sleep 1000 &)\nsleep 1000 & wait\n")
 	must(t, err)
 	if !errors.Is(r.Err(), ErrTimeout) || !slices.Equal(r.Tail, []string{"tidying up"}) || !r.Status.Ok() {

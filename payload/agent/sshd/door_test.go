@@ -164,7 +164,7 @@ func TestAlgorithms(t *testing.T) {
 // get in.
 func TestSlow(t *testing.T) {
 	anna := newPerson(t)
-	l := open(t, 0, func(c *Config) { c.Limits.Handshake = 500 * time.Millisecond }, anna)
+	l := open(t, 0, func(c *Config) { c.Limits.Handshake = 2 * time.Second }, anna)
 	for _, said := range []string{"", "SSH-2.0-slow\r\n", "SSH-2.0-slow\r\n\x00\x00\x00\x50", strings.Repeat("x", 300)} {
 		conn, err := net.Dial("tcp", l.addr)
 		must(t, err)

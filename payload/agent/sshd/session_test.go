@@ -232,12 +232,12 @@ func TestSessions(t *testing.T) {
 // Nobody there, nobody coming: the server ends by itself.
 func TestIdle(t *testing.T) {
 	anna := newPerson(t)
-	l := open(t, 1500*time.Millisecond, nil, anna)
+	l := open(t, 3*time.Second, nil, anna)
 	c := l.login(anna)
 	select {
 	case err := <-l.served:
 		t.Fatalf("ended with somebody logged in: %v", err)
-	case <-time.After(3 * time.Second):
+	case <-time.After(5 * time.Second):
 	}
 	c.Close()
 	if err := <-l.served; !errors.Is(err, ErrIdle) {
@@ -251,7 +251,7 @@ func TestIdle(t *testing.T) {
 // A login that is silent for too long ends, and so does one that is dead.
 func TestSilent(t *testing.T) {
 	anna := newPerson(t)
-	l := open(t, 0, func(c *Config) { c.Limits.Keepalive, c.Limits.Idle = 200*time.Millisecond, time.Second }, anna)
+	l := open(t, 0, func(c *Config) { c.Limits.Keepalive, c.Limits.Idle = time.Second, 3*time.Second }, anna)
 	if err := l.login(anna).Wait(); err == nil {
 		t.Error("a silent login ended well")
 	}

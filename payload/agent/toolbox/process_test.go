@@ -64,9 +64,12 @@ func TestOtherChildren(t *testing.T) {
 // End ends a session to the last of it: the one that asked to be let out, and by
 // force the one that did not listen.
 func TestEnd(t *testing.T) {
-	for name, test := range map[string]struct{ line, want string }{
-		"polite":   {"sleep 1000 & sleep 1000 & echo $!; wait", "killed by SIGTERM"},
-		"stubborn": {"trap '' TERM; (trap '' TERM; sleep 1000) & echo $!; wait", "killed by SIGKILL"},
+	for name, test := range map[string]struct {
+		line, want string
+		grace      time.Duration
+	}{
+		"polite":   {"sleep 1000 & sleep 1000 & echo $!; wait", "killed by SIGTERM", time.Minute},
+		"stubborn": {"trap '' TERM; (trap '' TERM; sleep 1000) & echo $!; wait", "killed by SIGKILL", 200 * time.Millisecond},
 	} {
 		p := plain(t)
 		r, w, err := os.Pipe()
@@ -78,7 +81,7 @@ func TestEnd(t *testing.T) {
 		must(t, err)
 		child, err := strconv.Atoi(strings.TrimSpace(line))
 		must(t, err)
-		proc.End(unix.SIGTERM, 200*time.Millisecond)
+		proc.End(unix.SIGTERM, test.grace)
 		if got := proc.Status().String(); got != test.want {
 			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
