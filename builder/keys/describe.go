@@ -121,6 +121,10 @@ func describeEntry(e manifest.Entry) string {
 	switch {
 	case e.Linux != nil:
 		return fmt.Sprintf("; kernel %s, %d initrds, command line %s", e.Linux.Kernel.SHA256, len(e.Linux.Initrd), printable(e.Linux.Cmdline))
+	case e.Xen != nil:
+		x := e.Xen
+		return fmt.Sprintf("; hypervisor %s, options %s, kernel %s, %d initrds, %d modules, command line %s",
+			x.Hypervisor.SHA256, printable(x.Options), x.Kernel.SHA256, len(x.Initrd), len(x.Modules), printable(x.Cmdline))
 	case e.Script != nil:
 		return fmt.Sprintf("; runs %s with arguments %s, then %s", e.Script.Program.SHA256, printable(strings.Join(e.Script.Args, " ")), e.Then())
 	case e.Rescue != nil:

@@ -132,7 +132,7 @@ func modules(r *recipe.Medium) []string {
 		if e.Local != nil && !e.Local.Firmware {
 			want = append(want, "storage", "filesystems")
 		}
-		if e.Linux != nil && e.Linux.Watchdog != 0 {
+		if e.Linux != nil && e.Linux.Watchdog != 0 || e.Xen != nil && e.Xen.Watchdog != 0 {
 			want = append(want, "watchdog")
 		}
 	}

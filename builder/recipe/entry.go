@@ -42,6 +42,9 @@ func (e Entry) inputs() []Input {
 			in = append(in, f.inputs()...)
 		}
 	}
+	if e.Xen != nil {
+		in = append(in, e.Xen.inputs()...)
+	}
 	return in
 }
 
@@ -106,9 +109,13 @@ func (v *validator) entry(at string, e Entry, s scope) {
 		kinds++
 		v.flash(at+".flash", e.Flash, s)
 	}
+	if e.Xen != nil {
+		kinds++
+		v.xenKexec(at+".xen", e.Xen)
+	}
 	if kinds != 1 {
-		v.fail(at, `"linux:" starts a kernel, "local: {}" what is installed, "power:" restarts, "script:" runs a program, "rescue:" lets people in, "flash:" writes a disk`,
-			"want exactly one of linux, local, power, script, rescue and flash")
+		v.fail(at, `"linux:" starts a kernel, "local: {}" what is installed, "power:" restarts, "script:" runs a program, "rescue:" lets people in, "flash:" writes a disk, "xen:" starts a hypervisor`,
+			"want exactly one of linux, local, power, script, rescue, flash and xen")
 	}
 }
 

@@ -47,6 +47,8 @@ func (e Entry) Manifest(m Maker) (manifest.Entry, error) {
 		out.Rescue, err = e.Rescue.manifest(m)
 	case e.Flash != nil:
 		out.Flash, err = e.Flash.manifest(m)
+	case e.Xen != nil:
+		out.Xen, err = e.Xen.manifest(m)
 	}
 	if err != nil {
 		return manifest.Entry{}, err

@@ -185,13 +185,14 @@ type Site struct {
 
 // Entry is one thing that a machine can boot. Exactly one kind is set.
 type Entry struct {
-	Title  string       `yaml:"title" json:"title"`
-	Linux  *KexecEntry  `yaml:"linux" json:"linux,omitzero"`
-	Local  *LocalEntry  `yaml:"local" json:"local,omitzero"`
-	Power  *PowerEntry  `yaml:"power" json:"power,omitzero"`
-	Script *ScriptEntry `yaml:"script" json:"script,omitzero"`
-	Rescue *RescueEntry `yaml:"rescue" json:"rescue,omitzero"`
-	Flash  *FlashEntry  `yaml:"flash" json:"flash,omitzero"`
+	Title  string         `yaml:"title" json:"title"`
+	Linux  *KexecEntry    `yaml:"linux" json:"linux,omitzero"`
+	Local  *LocalEntry    `yaml:"local" json:"local,omitzero"`
+	Power  *PowerEntry    `yaml:"power" json:"power,omitzero"`
+	Script *ScriptEntry   `yaml:"script" json:"script,omitzero"`
+	Rescue *RescueEntry   `yaml:"rescue" json:"rescue,omitzero"`
+	Flash  *FlashEntry    `yaml:"flash" json:"flash,omitzero"`
+	Xen    *XenKexecEntry `yaml:"xen" json:"xen,omitzero"`
 }
 
 // Machine says what a machine boots.

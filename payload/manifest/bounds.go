@@ -33,6 +33,15 @@ type Bounds struct {
 	// hour, after which nobody waits for a machine.
 	WatchdogMin, WatchdogMax int
 
+	// Hypervisor is Xen's size in bytes. Debian's has 3.7 MiB unpacked.
+	Hypervisor int64
+	// XenModules beside dom0's kernel and initrd: there are two kinds, microcode
+	// and a policy.
+	XenModules int
+	// XenModule is the size of one, and of an initrd for dom0, in bytes: all lie
+	// below 4 GiB.
+	XenModule int64
+
 	// Program is the size of a script, in bytes: it lies in memory. Installers
 	// that carry an archive behind their text have some MiB.
 	Program int64
@@ -78,6 +87,10 @@ func DefaultBounds() Bounds {
 		Initrd:      16 << 30,
 		WatchdogMin: 30,
 		WatchdogMax: 3600,
+
+		Hypervisor: 64 << 20,
+		XenModules: 8,
+		XenModule:  2 << 30,
 
 		Program: 16 << 20,
 		Toolbox: 4 << 30,

@@ -28,6 +28,7 @@ type Entry struct {
 	Script *Script
 	Rescue *Rescue
 	Flash  *Flash
+	Xen    *Xen
 	// Unknown is the kind of an entry that this program does not know, or
 	// "linux+FIELD" where it knows the kind and not the field, or not all in it.
 	Unknown string
@@ -63,6 +64,9 @@ func (e Entry) contents() []content {
 	}
 	if e.Flash != nil {
 		all = append(all, e.Flash)
+	}
+	if e.Xen != nil {
+		all = append(all, e.Xen)
 	}
 	return all
 }
@@ -104,6 +108,7 @@ type knownEntry struct {
 	Script *Script `json:"script,omitzero"`
 	Rescue *Rescue `json:"rescue,omitzero"`
 	Flash  *Flash  `json:"flash,omitzero"`
+	Xen    *Xen    `json:"xen,omitzero"`
 }
 
 // MarshalJSON implements json.Marshaler. An entry of an unknown kind has lost
@@ -112,7 +117,7 @@ func (e Entry) MarshalJSON() ([]byte, error) {
 	if e.Unknown != "" {
 		return nil, fmt.Errorf("entry of the unknown kind %q", e.Unknown)
 	}
-	return json.Marshal(knownEntry{e.Title, e.Linux, e.Local, e.Power, e.Script, e.Rescue, e.Flash})
+	return json.Marshal(knownEntry{e.Title, e.Linux, e.Local, e.Power, e.Script, e.Rescue, e.Flash, e.Xen})
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -145,6 +150,8 @@ func (e *Entry) UnmarshalJSON(data []byte) error {
 		return decodeKind(e, kind, content, &e.Rescue)
 	case "flash":
 		return decodeKind(e, kind, content, &e.Flash)
+	case "xen":
+		return decodeKind(e, kind, content, &e.Xen)
 	}
 	e.Unknown = kind
 	return nil

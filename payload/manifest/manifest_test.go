@@ -47,6 +47,10 @@ func sample() *Manifest {
 			"rescue": {Title: "Rescue", Rescue: &Rescue{
 				Keys: []string{publicKey}, Toolbox: &toolbox, HostKey: HostKeyBoot, Port: 2222, Seconds: 3600, Then: ThenLocal,
 			}},
+			"xen": {Title: "Xen", Xen: &Xen{
+				Hypervisor: kernel, Options: "dom0_mem=512M console=com1", Kernel: kernel, Initrd: []object.Ref{initrd, kernel}, Cmdline: "console=hvc0",
+				Modules: []XenModule{{Object: image, Args: "ucode"}, {Object: index}}, Network: true, Watchdog: 300,
+			}},
 			"image": {Title: "Write the image", Flash: &Flash{
 				Image: image, Format: "zst", Index: index, Disk: Disk{Serial: "S3Z8NB0K", ID: "naa.5000", MinSize: 1, MaxSize: 1 << 40, Pick: PickSmallest},
 				Grow: true, Then: ThenNext, Again: true, Files: []FlashFile{

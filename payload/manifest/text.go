@@ -13,6 +13,11 @@ const (
 	// arch/x86/include/asm/setup.h) less the closing NUL. A longer line is cut
 	// without a word.
 	maxCmdline = 2047
+	// maxXenLine is for Xen's options and for dom0's command line: of the 1024
+	// bytes that Xen has for either (xen_commandline_t in xen/kernel.h and
+	// MAX_GUEST_CMDLINE in public/xen.h), less 64 for "acpi_rsdp=0x7f7e014 " or
+	// "no-real-mode ", for what Xen appends itself, and the closing NUL.
+	maxXenLine = 960
 	// maxTitle fits into one line of an 80-column menu with its borders.
 	maxTitle = 64
 	// maxName keeps names of entries and products short enough to type.

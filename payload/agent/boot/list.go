@@ -177,7 +177,7 @@ func (b *boot) canSpare(a *accept.Accepted, names []string, m *manifest.Menu) bo
 }
 
 // needsDrivers tells whether an entry reads disks or mounts file systems.
-func needsDrivers(e manifest.Entry) bool { return e.Linux == nil && e.Power == nil }
+func needsDrivers(e manifest.Entry) bool { return e.Linux == nil && e.Xen == nil && e.Power == nil }
 
 // fallback tries the entries on the medium, in order. A script or a rescue takes a
 // network up before, and those after it have that, too.
