@@ -341,5 +341,11 @@ func (m *Mirrors) Objects(ctx context.Context, wants ...Want) error {
 	return context.Cause(ctx)
 }
 
-// join returns the URL of a site's file.
-func join(site, name string) string { return strings.TrimSuffix(site, "/") + "/" + name }
+// join returns the URL of a site's file. Without a name that is the site's own.
+func join(site, name string) string {
+	site = strings.TrimSuffix(site, "/")
+	if name == "" {
+		return site
+	}
+	return site + "/" + name
+}

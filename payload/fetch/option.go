@@ -38,6 +38,12 @@ func ProxyURL(u *url.URL) Option {
 	return func(c *config) { c.proxy = http.ProxyURL(u) }
 }
 
+// Dial replaces the way to a server: addr is "HOST:PORT". Tests bring networks of
+// their own.
+func Dial(dial func(ctx context.Context, network, addr string) (net.Conn, error)) Option {
+	return func(c *config) { c.dial = dial }
+}
+
 // Roots replaces the system's root certificates.
 func Roots(pool *x509.CertPool) Option {
 	return func(c *config) { c.roots = pool }
