@@ -42,6 +42,17 @@ type Bounds struct {
 	// below 4 GiB.
 	XenModule int64
 
+	// Services of a live system: a boot of Debian starts some twenty.
+	Services int
+	// Guests are the machines of one live system: more than one server's memory
+	// holds beside each other in a list that people read.
+	Guests int
+	// GuestMemory and GuestMemoryMax bound a machine's memory, in MiB: the least
+	// in which a kernel says anything, and what no server has.
+	GuestMemory, GuestMemoryMax int
+	// VCPUs of one machine (HVM_MAX_VCPUS of Xen).
+	VCPUs int
+
 	// Program is the size of a script, in bytes: it lies in memory. Installers
 	// that carry an archive behind their text have some MiB.
 	Program int64
@@ -91,6 +102,12 @@ func DefaultBounds() Bounds {
 		Hypervisor: 64 << 20,
 		XenModules: 8,
 		XenModule:  2 << 30,
+
+		Services:       32,
+		Guests:         64,
+		GuestMemory:    16,
+		GuestMemoryMax: 16 << 20,
+		VCPUs:          128,
 
 		Program: 16 << 20,
 		Toolbox: 4 << 30,

@@ -29,6 +29,7 @@ type Entry struct {
 	Rescue *Rescue
 	Flash  *Flash
 	Xen    *Xen
+	Live   *Live
 	// Unknown is the kind of an entry that this program does not know, or
 	// "linux+FIELD" where it knows the kind and not the field, or not all in it.
 	Unknown string
@@ -67,6 +68,9 @@ func (e Entry) contents() []content {
 	}
 	if e.Xen != nil {
 		all = append(all, e.Xen)
+	}
+	if e.Live != nil {
+		all = append(all, e.Live)
 	}
 	return all
 }
@@ -109,6 +113,7 @@ type knownEntry struct {
 	Rescue *Rescue `json:"rescue,omitzero"`
 	Flash  *Flash  `json:"flash,omitzero"`
 	Xen    *Xen    `json:"xen,omitzero"`
+	Live   *Live   `json:"live,omitzero"`
 }
 
 // MarshalJSON implements json.Marshaler. An entry of an unknown kind has lost
@@ -117,7 +122,7 @@ func (e Entry) MarshalJSON() ([]byte, error) {
 	if e.Unknown != "" {
 		return nil, fmt.Errorf("entry of the unknown kind %q", e.Unknown)
 	}
-	return json.Marshal(knownEntry{e.Title, e.Linux, e.Local, e.Power, e.Script, e.Rescue, e.Flash, e.Xen})
+	return json.Marshal(knownEntry{e.Title, e.Linux, e.Local, e.Power, e.Script, e.Rescue, e.Flash, e.Xen, e.Live})
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -152,6 +157,8 @@ func (e *Entry) UnmarshalJSON(data []byte) error {
 		return decodeKind(e, kind, content, &e.Flash)
 	case "xen":
 		return decodeKind(e, kind, content, &e.Xen)
+	case "live":
+		return decodeKind(e, kind, content, &e.Live)
 	}
 	e.Unknown = kind
 	return nil

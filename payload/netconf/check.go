@@ -38,6 +38,9 @@ func (n Network) checkLink() error {
 			return err
 		}
 	}
+	if n.Bridge != "" && n.Bond == nil && n.Card.MAC == "" {
+		return fmt.Errorf("bridge %q over every card would join their networks; want a card's mac, or a bond", n.Bridge)
+	}
 	if n.VLAN < 0 || n.VLAN > 4094 {
 		return fmt.Errorf("vlan %d: want 1 to 4094", n.VLAN)
 	}

@@ -72,6 +72,10 @@ type Network struct {
 	Gateways []netip.Addr `json:"gateways,omitzero" yaml:"gateways"`
 	// DNS replaces the servers that the network names, tried in order.
 	DNS []netip.Addr `json:"dns,omitzero" yaml:"dns"`
+	// Bridge is the name of a bridge to make over the one card that Card names by
+	// MAC, or over the bond: it has the addresses then, and machines that run here
+	// can be on it. The agent sets it for live systems; no document can.
+	Bridge string `json:"-" yaml:"-"`
 	// Proxy is the HTTP proxy for all sites, "http://proxy.example:3128".
 	Proxy string `json:"proxy,omitzero" yaml:"proxy"`
 }
@@ -141,6 +145,9 @@ func Modules(list []Network) []string {
 		}
 		if n.Bond != nil && !slices.Contains(names, "bonding") {
 			names = append(names, "bonding")
+		}
+		if n.Bridge != "" && !slices.Contains(names, "bridge") {
+			names = append(names, "bridge")
 		}
 	}
 	return names

@@ -55,7 +55,8 @@ const (
 type Settings struct {
 	Format int `json:"format"`
 	// Site lists the base URLs of sites that hold the same files, tried in order.
-	Site []string `json:"site"`
+	// Where there is none, nobody is asked, and the fallback starts at once.
+	Site []string `json:"site,omitzero"`
 	// Arch and Channel must equal those of a manifest, or it is for others.
 	Arch    string `json:"arch"`
 	Channel string `json:"channel"`
@@ -138,8 +139,8 @@ func (s Settings) check() error {
 	switch {
 	case s.Format != Format:
 		return fmt.Errorf("format %d, this agent reads format %d", s.Format, Format)
-	case len(s.Site) == 0:
-		return errors.New("no site is named")
+	case len(s.Site) == 0 && len(s.Fallback) == 0:
+		return errors.New("no site is named, and no entry")
 	case len(s.Report) > MaxReport:
 		return fmt.Errorf("%d places to report to, at most %d", len(s.Report), MaxReport)
 	case len(s.Fallback) > MaxFallback:
@@ -184,7 +185,7 @@ func checkFallback(e manifest.Entry) error {
 func (s Settings) checkToolbox() error {
 	if s.Toolbox == nil {
 		for i, e := range s.Fallback {
-			if e.Script != nil && e.Script.Toolbox == nil || e.Rescue != nil && e.Rescue.Toolbox == nil {
+			if e.Script != nil && e.Script.Toolbox == nil || e.Rescue != nil && e.Rescue.Toolbox == nil || e.Live != nil && e.Live.Toolbox == nil {
 				return fmt.Errorf("fallback %d: a %s needs a toolbox, and there is none", i+1, e.Kind())
 			}
 		}

@@ -109,7 +109,7 @@ func TestNothingOldChanges(t *testing.T) {
 func TestEncodeRefusesWhatDecodeWould(t *testing.T) {
 	for name, change := range map[string]func(*settings.Settings){
 		"floor":    func(s *settings.Settings) { s.Floor = state.Floor{Version: 3} },
-		"site":     func(s *settings.Settings) { s.Site = nil },
+		"site":     func(s *settings.Settings) { s.Site, s.Fallback = nil, nil },
 		"network":  func(s *settings.Settings) { s.Networks[0].MTU = 1 },
 		"proxy":    func(s *settings.Settings) { s.Proxy = "socks5://p:1080" },
 		"syslog":   func(s *settings.Settings) { s.Syslog = "udp://log" },

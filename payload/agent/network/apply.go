@@ -23,6 +23,7 @@ type kernel struct {
 	remove   func(nic string) error // an interface that was made
 	join     func(bond, mode, card string) error
 	vlan     func(card string, id, mtu int) error
+	bridge   func(bridge, port string, mac net.HardwareAddr) error
 	mtu      func(nic string, mtu int) error
 	clear    func(nic string, f family, but []netip.Prefix) error
 	apply    func(nic string, l Lease) error
@@ -36,7 +37,7 @@ type kernel struct {
 // realKernel is the running one.
 func realKernel() kernel {
 	return kernel{
-		up: up, down: down, remove: remove, join: join, vlan: addVLAN, mtu: setMTU, clear: unconfigure,
+		up: up, down: down, remove: remove, join: join, vlan: addVLAN, bridge: addBridge, mtu: setMTU, clear: unconfigure,
 		apply: apply, settle: settle, route: addRoute, dhcp: dhcp, auto: auto, resolv: writeResolvConf,
 	}
 }

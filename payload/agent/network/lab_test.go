@@ -117,6 +117,9 @@ func (l *lab) open(t *testing.T, networks ...netconf.Network) *Network {
 			l.set("class/net/"+vlanName(card, id)+"/carrier", "1")
 			return l.note(&l.made)(fmt.Sprintf("%s vlan %d mtu %d", card, id, mtu))
 		},
+		bridge: func(bridge, port string, mac net.HardwareAddr) error {
+			return l.note(&l.made)(fmt.Sprintf("%s over %s as %s", bridge, port, mac))
+		},
 		mtu: func(nic string, mtu int) error { return l.note(&l.made)(fmt.Sprintf("%s mtu %d", nic, mtu)) },
 		dhcp: func(ctx context.Context, nic string, _ net.HardwareAddr, held Lease) (Lease, error) {
 			l.mu.Lock()

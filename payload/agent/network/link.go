@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ type link struct {
 	conf   netconf.Network
 	order  int    // of conf in the list
 	card   string // or the bond, below nic
-	nic    string // has the addresses: card, or a VLAN on it
+	nic    string // has the addresses: card, or a VLAN on it, or a bridge over that
+	port   string // what the bridge is over; "" where there is none
 	mac    net.HardwareAddr
 	driver string
 
@@ -117,14 +119,20 @@ func newLink(conf netconf.Network, order int, card string, nic hardware.NIC) *li
 	if conf.VLAN != 0 {
 		l.nic = vlanName(card, conf.VLAN)
 	}
+	if conf.Bridge != "" {
+		l.port, l.nic = l.nic, conf.Bridge
+	}
 	return l
 }
 
 // made lists the interfaces that are no cards but were made, the upper one first.
 func (l *link) made() []string {
 	var names []string
-	if l.conf.VLAN != 0 {
+	if l.conf.Bridge != "" {
 		names = append(names, l.nic)
+	}
+	if l.conf.VLAN != 0 {
+		names = append(names, vlanName(l.card, l.conf.VLAN))
 	}
 	if l.conf.Bond != nil {
 		names = append(names, l.card)
@@ -180,6 +188,11 @@ func (n *Network) prepare(ctx context.Context, l *link, nic hardware.NIC) error 
 	}
 	if l.conf.VLAN != 0 {
 		if err := n.kernel.vlan(l.card, l.conf.VLAN, l.conf.MTU); err != nil {
+			return err
+		}
+	}
+	if l.port != "" {
+		if err := n.kernel.bridge(l.nic, l.port, l.mac); err != nil {
 			return err
 		}
 	}
@@ -275,9 +288,10 @@ func (n *Network) waitCarrier(ctx context.Context, l *link) {
 	}
 }
 
-// look looks at the link's carrier, and says so when one in use loses it.
+// look looks at the link's carrier, and says so when one in use loses it. A bridge
+// has carrier by any of its ports; what counts is the way out.
 func (n *Network) look(l *link) bool {
-	carrier := hardware.Carrier(n.sysfs, l.nic)
+	carrier := hardware.Carrier(n.sysfs, cmp.Or(l.port, l.nic))
 	n.mu.Lock()
 	lost, back := l.carrier && !carrier, !l.carrier && carrier
 	active := l == n.active

@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 
 	"github.com/farboot/farboot/payload/netconf"
@@ -60,6 +61,39 @@ func join(bond, mode, card string) error {
 		return err
 	}
 	return netlink.LinkSetMaster(member, master)
+}
+
+// addBridge makes a bridge over an interface, unless it is there. It has that
+// one's address, by which a DHCP server knows the machine, and forwards at once:
+// without the spanning tree protocol there is nothing to wait for. What the port
+// is asked for IPv6 by itself would be a second address of this machine.
+func addBridge(bridge, port string, mac net.HardwareAddr) error {
+	lower, err := netlink.LinkByName(port)
+	if err != nil {
+		return err
+	}
+	err = addLink(bridge, 0, "bridge", "bridge", func(data *nl.RtAttr) {
+		data.AddRtAttr(nl.IFLA_BR_FORWARD_DELAY, nl.Uint32Attr(0))
+		data.AddRtAttr(nl.IFLA_BR_STP_STATE, nl.Uint32Attr(0))
+	})
+	if err != nil {
+		return err
+	}
+	upper, err := netlink.LinkByName(bridge)
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetHardwareAddr(upper, mac); err != nil {
+		return err
+	}
+	addrs, err := netlink.AddrList(lower, netlink.FAMILY_V6)
+	for _, a := range addrs {
+		err = errors.Join(err, netlink.AddrDel(lower, &a))
+	}
+	if lower.Attrs().MasterIndex != upper.Attrs().Index {
+		err = errors.Join(err, netlink.LinkSetMaster(lower, upper))
+	}
+	return errors.Join(err, netlink.LinkSetUp(lower))
 }
 
 // addLink makes an interface, unless it is there since the round before. It
