@@ -2,6 +2,7 @@ package grub
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -64,32 +65,47 @@ func Config(m Menu) (string, error) {
 // script returns the entry's part of grub.cfg. "--" keeps a title that starts
 // with a dash from being an option.
 func (e Entry) script() (string, error) {
-	words, err := cmdlineWords(e.Linux.Cmdline)
-	if err != nil {
-		return "", err
-	}
 	title, err := Quote(e.Title)
 	if err != nil {
 		return "", err
 	}
-	linux, err := quoteAll(append([]string{e.Linux.Kernel}, words...))
+	start := e.Linux.commands
+	if e.Xen != nil {
+		start = e.Xen.commands
+	}
+	lines, err := start()
 	if err != nil {
 		return "", err
 	}
-	initrd, err := quoteAll(e.Linux.Initrds)
-	if err != nil {
-		return "", err
+	lines = wrap("menuentry -- "+title+" {", append(lines, "failed"), "}")
+	if e.Unsigned() {
+		lines = guard(`[ "$lockdown" != y ]`, lines)
 	}
-	lines := []string{"boot"}
-	if initrd != "" {
-		lines = guard("initrd "+initrd, lines)
-	}
-	lines = append(guard("linux "+linux, lines), "failed")
-	lines = wrap("menuentry -- "+title+" {", lines, "}")
 	if e.Platform != Any {
 		lines = guard(fmt.Sprintf(`[ "$grub_platform" = %s ]`, e.Platform), lines)
 	}
 	return strings.Join(lines, "\n") + "\n", nil
+}
+
+// commands returns what starts the kernel.
+func (l *Linux) commands() ([]string, error) {
+	words, err := cmdlineWords(l.Cmdline)
+	if err != nil {
+		return nil, err
+	}
+	linux, err := quoteAll(append([]string{l.Kernel}, words...))
+	if err != nil {
+		return nil, err
+	}
+	lines := []string{"boot"}
+	if len(l.Initrds) > 0 {
+		initrd, err := quoteAll(l.Initrds)
+		if err != nil {
+			return nil, err
+		}
+		lines = guard("initrd "+initrd, lines)
+	}
+	return guard("linux "+linux, lines), nil
 }
 
 // guard returns lines that run only where a command succeeds.
@@ -155,13 +171,18 @@ reboot
 }
 
 // MenuModules returns the modules that a core image needs to run [EarlyConfig]
-// and [Config] from an ISO, so that no file of grub-pc-bin has to lie on the
-// medium; ls is there for whoever has to find out why one does not start.
-func MenuModules() []string {
-	return []string{
+// and the [Config] of such entries from an ISO, so that no file of grub-pc-bin
+// has to lie on the medium; ls is there for whoever has to find out why one does
+// not start.
+func MenuModules(m Menu) []string {
+	modules := []string{
 		"biosdisk", "part_gpt", "part_msdos", "iso9660",
 		"search", "search_fs_file", "normal", "test",
 		"serial", "terminal", "linux", "boot",
 		"echo", "sleep", "reboot", "ls",
 	}
+	if slices.ContainsFunc(m.Entries, func(e Entry) bool { return e.Xen != nil }) {
+		modules = append(modules, xenModules...)
+	}
+	return modules
 }

@@ -27,7 +27,7 @@ func printable() string {
 
 // menus are the menus of the golden files in testdata.
 func menus() map[string]Menu {
-	agent := Linux{
+	agent := &Linux{
 		Kernel:  "/live/vmlinuz",
 		Initrds: []string{"/live/modules.img", "/live/agent.img"},
 		Cmdline: "console=tty0 console=ttyS0,115200 quiet",
@@ -37,12 +37,12 @@ func menus() map[string]Menu {
 		"agent": {Timeout: 3, Consoles: []string{"tty0", "ttyS0,115200"}, Entries: []Entry{{Title: "Ask the site", Linux: agent}}},
 		"several": {Timeout: 0, Consoles: []string{"ttyS0", "ttyS3,57600e7", "tty0"}, Entries: []Entry{
 			{Title: "Ask the site", Linux: agent},
-			{Title: "Memory test", Platform: BIOS, Linux: Linux{Kernel: "/live/mt86x64.bin"}},
-			{Title: "Memory test", Platform: UEFI, Linux: Linux{Kernel: "/live/mt86x64.efi"}},
+			{Title: "Memory test", Platform: BIOS, Linux: &Linux{Kernel: "/live/mt86x64.bin"}},
+			{Title: "Memory test", Platform: UEFI, Linux: &Linux{Kernel: "/live/mt86x64.efi"}},
 		}},
 		"odd-text": {Consoles: []string{"tty0"}, Entries: []Entry{
-			{Title: "--id=" + all[:50], Linux: Linux{Kernel: "/k", Cmdline: `a=1 "dyndbg=file x.c  +p; { $root" $a ${b} * ? [c] # ; } || && < > end`}},
-			{Title: all[40:], Linux: Linux{Kernel: "/k", Cmdline: "x=" + legal(all)}},
+			{Title: "--id=" + all[:50], Linux: &Linux{Kernel: "/k", Cmdline: `a=1 "dyndbg=file x.c  +p; { $root" $a ${b} * ? [c] # ; } || && < > end`}},
+			{Title: all[40:], Linux: &Linux{Kernel: "/k", Cmdline: "x=" + legal(all)}},
 		}},
 	}
 }
@@ -129,7 +129,7 @@ func TestModulesHaveCommands(t *testing.T) {
 	if err != nil {
 		t.Fatalf("this test needs the package grub-pc-bin: %v", err)
 	}
-	modules, err := closure(os.DirFS(dir), MenuModules())
+	modules, err := closure(os.DirFS(dir), MenuModules(menus()["several"]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestModulesHaveCommands(t *testing.T) {
 
 func TestConfigRefuses(t *testing.T) {
 	good := func() Menu {
-		return Menu{Timeout: 3, Consoles: []string{"tty0"}, Entries: []Entry{{Title: "A", Linux: Linux{Kernel: "/k"}}}}
+		return Menu{Timeout: 3, Consoles: []string{"tty0"}, Entries: []Entry{{Title: "A", Linux: &Linux{Kernel: "/k"}}}}
 	}
 	if _, err := Config(good()); err != nil {
 		t.Fatal(err)
@@ -254,7 +254,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add(`It's'; reboot; '`, `a='b'`)
 	f.Add(`$(reboot) ${root} \`, `"a b" c`)
 	f.Fuzz(func(t *testing.T, title, cmdline string) {
-		menu := Menu{Entries: []Entry{{Title: title, Linux: Linux{Kernel: "/k", Initrds: []string{"/i"}, Cmdline: cmdline}}}}
+		menu := Menu{Entries: []Entry{{Title: title, Linux: &Linux{Kernel: "/k", Initrds: []string{"/i"}, Cmdline: cmdline}}}}
 		text, err := Config(menu)
 		if err != nil {
 			if manifest.CheckTitle(title) == nil && cmdline == "" {

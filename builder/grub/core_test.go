@@ -40,7 +40,7 @@ func tool(t testing.TB, name, debianPackage string) string {
 	return path
 }
 
-var menuModules = append(grub.MenuModules(), "configfile", "cat", "halt", "minicmd")
+var menuModules = append(grub.MenuModules(grub.Menu{}), "configfile", "cat", "halt", "minicmd")
 
 var coreCases = map[string]grub.CoreConfig{
 	"menu": {

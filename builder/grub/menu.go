@@ -24,12 +24,13 @@ type Menu struct {
 	Entries []Entry
 }
 
-// Entry is one line of the menu.
+// Entry is one line of the menu. Exactly one of Linux and Xen is set.
 type Entry struct {
 	Title string
 	// Platform limits the entry to one kind of firmware.
 	Platform Platform
-	Linux    Linux
+	Linux    *Linux
+	Xen      *Xen
 }
 
 // Platform is a kind of firmware, as $grub_platform names it.
@@ -94,15 +95,29 @@ func (e Entry) validate() error {
 	if e.Platform != Any && e.Platform != BIOS && e.Platform != UEFI {
 		return fmt.Errorf("platform %q: want %q, %q or none", e.Platform, BIOS, UEFI)
 	}
-	if len(e.Linux.Initrds) > maxInitrds {
-		return fmt.Errorf("%d initrds, at most %d", len(e.Linux.Initrds), maxInitrds)
+	switch {
+	case (e.Linux == nil) == (e.Xen == nil):
+		return errors.New("want exactly one kind of entry")
+	case e.Xen != nil:
+		return e.Xen.validate()
 	}
-	for _, p := range append([]string{e.Linux.Kernel}, e.Linux.Initrds...) {
+	return e.Linux.validate()
+}
+
+// Unsigned tells that the entry cannot start under Secure Boot, where it is not
+// shown: nothing signs multiboot kernels, and GRUB's module for them is refused.
+func (e Entry) Unsigned() bool { return e.Xen != nil }
+
+func (l Linux) validate() error {
+	if len(l.Initrds) > maxInitrds {
+		return fmt.Errorf("%d initrds, at most %d", len(l.Initrds), maxInitrds)
+	}
+	for _, p := range append([]string{l.Kernel}, l.Initrds...) {
 		if err := checkPath("path", p); err != nil {
 			return err
 		}
 	}
-	return e.Linux.checkCmdline()
+	return l.checkCmdline()
 }
 
 // checkCmdline refuses a command line that would not arrive whole.

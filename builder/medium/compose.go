@@ -118,17 +118,13 @@ func (c *composer) records() error {
 func (c *composer) menu() error {
 	c.m.menu = bootMenu(c.Recipe.Medium)
 	for i, e := range c.Recipe.Medium.Menu {
-		if e.Linux == nil {
-			continue
-		}
-		entry := c.m.menu.Entries[i].Linux
-		if err := c.menuFile(entry.Kernel, e.Linux.Kernel); err != nil {
+		if err := c.entryFiles(e, c.m.menu.Entries[i]); err != nil {
 			return err
 		}
-		for j, in := range e.Linux.Initrd {
-			if err := c.menuFile(entry.Initrds[j], in); err != nil {
-				return err
-			}
+	}
+	if hasXen(c.Recipe.Medium) {
+		if err := c.multiboot(); err != nil {
+			return err
 		}
 	}
 	text, err := grub.Config(c.m.menu)
@@ -136,6 +132,24 @@ func (c *composer) menu() error {
 		return fmt.Errorf("%s: menu: %w", c.Recipe.Path, err)
 	}
 	return c.m.files.Add(tree.Bytes(configPath, []byte(text)))
+}
+
+// entryFiles puts what a menu entry starts on the medium.
+func (c *composer) entryFiles(e recipe.MenuEntry, entry grub.Entry) error {
+	switch {
+	case e.Xen != nil:
+		return c.xenFiles(e, entry.Xen)
+	case e.Linux != nil:
+		if err := c.menuFile(entry.Linux.Kernel, e.Linux.Kernel); err != nil {
+			return err
+		}
+		for j, in := range e.Linux.Initrd {
+			if err := c.menuFile(entry.Linux.Initrds[j], in); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // menuFile puts a file that a menu entry starts on the medium.

@@ -29,7 +29,7 @@ const (
 
 // loaders makes what starts the image, now that the medium has its identity.
 func (c *composer) loaders() error {
-	config, err := coreConfig(c.m.Build)
+	config, err := c.coreConfig(c.m.Build)
 	if err != nil {
 		return err
 	}
@@ -54,11 +54,11 @@ func (c *composer) biosLoader() error {
 	if !ok {
 		return fmt.Errorf("lock: %q is missing", grubPCPackage)
 	}
-	config, err := coreConfig(BuildID{})
+	config, err := c.coreConfig(BuildID{})
 	if err != nil {
 		return err
 	}
-	name, _, err := c.Cache.Layer(keyOf("grub core", pkg.Ref, len(config.Config)), func(w io.Writer) error {
+	name, _, err := c.Cache.Layer(keyOf("grub core", pkg.Ref, config.Modules, len(config.Config)), func(w io.Writer) error {
 		modules, err := c.grubFiles()
 		if err != nil {
 			return err
@@ -84,10 +84,10 @@ func (c *composer) biosLoader() error {
 }
 
 // coreConfig is what the core image is made of for the medium called id.
-func coreConfig(id BuildID) (grub.CoreConfig, error) {
+func (c *composer) coreConfig(id BuildID) (grub.CoreConfig, error) {
 	prefix := "/" + path.Dir(configPath)
 	early, err := grub.EarlyConfig("/"+id.marker(), prefix)
-	return grub.CoreConfig{Modules: grub.MenuModules(), Prefix: prefix, Config: early}, err
+	return grub.CoreConfig{Modules: grub.MenuModules(bootMenu(c.Recipe.Medium)), Prefix: prefix, Config: early}, err
 }
 
 // grubFiles returns GRUB's modules, some 3 MB, in memory.

@@ -89,6 +89,9 @@ func Inputs(r *recipe.Medium) []recipe.Input {
 	if defaultRoots(r) {
 		in = append(in, recipe.Input{Deb: rootsPackage})
 	}
+	if hasXen(r) {
+		in = append(in, recipe.Input{Deb: grubModulesPackage})
+	}
 	return in
 }
 

@@ -38,17 +38,20 @@ func bootMenu(r *recipe.Medium) grub.Menu {
 	menu := grub.Menu{Timeout: *r.Timeout, Consoles: r.Console}
 	for i, e := range r.Menu {
 		entry := grub.Entry{Title: e.Title}
-		if e.Agent != nil {
-			entry.Linux = grub.Linux{
+		dir := fmt.Sprintf("/boot/menu/%d/", i)
+		switch {
+		case e.Agent != nil:
+			entry.Linux = &grub.Linux{
 				Kernel: "/" + kernelPath, Initrds: []string{"/" + initrdPath},
 				Cmdline: join(consoleArgs(r.Console), agentCmdline, r.Cmdline, e.Agent.Cmdline),
 			}
-		} else {
-			dir := fmt.Sprintf("/boot/menu/%d/", i)
-			entry.Linux = grub.Linux{Kernel: dir + "kernel", Cmdline: e.Linux.Cmdline}
+		case e.Linux != nil:
+			entry.Linux = &grub.Linux{Kernel: dir + "kernel", Cmdline: e.Linux.Cmdline}
 			for j := range e.Linux.Initrd {
 				entry.Linux.Initrds = append(entry.Linux.Initrds, fmt.Sprintf("%sinitrd%d", dir, j))
 			}
+		case e.Xen != nil:
+			entry.Xen = bootXen(r, e, dir)
 		}
 		menu.Entries = append(menu.Entries, entry)
 	}

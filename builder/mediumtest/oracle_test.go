@@ -151,7 +151,7 @@ func testCore(t *testing.T, p *project, tree string, b built) {
 		t.Fatal(err)
 	}
 	oracle.Output(t, mkimage, append([]string{"-O", "i386-pc-eltorito", "-d", filepath.Join(work, "usr/lib/grub/i386-pc"),
-		"-o", want, "-p", "/boot/grub", "-c", config}, grub.MenuModules()...)...)
+		"-o", want, "-p", "/boot/grub", "-c", config}, grub.MenuModules(grub.Menu{})...)...)
 	if !bytes.Equal(unpack(t, filepath.Join(tree, "boot/grub/i386-pc/eltorito.img")), unpack(t, want)) {
 		t.Error("the core image's payload is not grub-mkimage's")
 	}

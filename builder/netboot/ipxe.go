@@ -3,6 +3,7 @@ package netboot
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/farboot/farboot/builder/grub"
@@ -31,6 +32,11 @@ func IPXE(m grub.Menu) (string, error) {
 	}
 	var b strings.Builder
 	b.WriteString("#!ipxe\n# Written by farboot.\n")
+	// What iPXE cannot start is not in its menu.
+	m.Entries = slices.DeleteFunc(slices.Clone(m.Entries), func(e grub.Entry) bool { return e.Linux == nil })
+	if len(m.Entries) == 0 {
+		b.WriteString("echo Nothing on this medium can be started by iPXE.\n")
+	}
 	choice := chooseFirst
 	if m.Timeout > 0 && len(m.Entries) > 1 {
 		choice = chooseByMenu
@@ -88,7 +94,7 @@ func onPlatform(p grub.Platform, command string) string {
 
 // boot loads an entry and starts it. An EFI kernel finds its initrds by
 // "initrd="; under BIOS iPXE hands them over by itself.
-func boot(l grub.Linux) (string, error) {
+func boot(l *grub.Linux) (string, error) {
 	cmdline, err := quote(l.Cmdline)
 	if err != nil {
 		return "", fmt.Errorf("command line: %w", err)

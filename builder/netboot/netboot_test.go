@@ -15,8 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew (and fail)")
 
-func agent() grub.Linux {
-	return grub.Linux{
+func agent() *grub.Linux {
+	return &grub.Linux{
 		Kernel:  "/live/vmlinuz",
 		Initrds: []string{"/live/modules.img", "/live/agent.img"},
 		Cmdline: "console=tty0 console=ttyS0,115200 quiet",
@@ -27,15 +27,15 @@ func agent() grub.Linux {
 func menus() map[string]grub.Menu {
 	several := []grub.Entry{
 		{Title: "Ask the site", Linux: agent()},
-		{Title: "Memory test", Platform: grub.BIOS, Linux: grub.Linux{Kernel: "/live/mt86x64.bin"}},
-		{Title: "Memory test", Platform: grub.UEFI, Linux: grub.Linux{Kernel: "/live/mt86x64.efi"}},
+		{Title: "Memory test", Platform: grub.BIOS, Linux: &grub.Linux{Kernel: "/live/mt86x64.bin"}},
+		{Title: "Memory test", Platform: grub.UEFI, Linux: &grub.Linux{Kernel: "/live/mt86x64.efi"}},
 	}
 	return map[string]grub.Menu{
 		"agent":   {Timeout: 3, Entries: several[:1]},
 		"several": {Timeout: 5, Entries: several},
 		"at-once": {Timeout: 0, Entries: []grub.Entry{several[1], several[0]}},
 		"odd-text": {Timeout: 5, Entries: []grub.Entry{
-			{Title: `#1 || a && b ;  two blanks; x#y ||z \`, Linux: grub.Linux{Kernel: "/k", Cmdline: `# a || b && c ; "d e  f" $x $ {y} ||z`}},
+			{Title: `#1 || a && b ;  two blanks; x#y ||z \`, Linux: &grub.Linux{Kernel: "/k", Cmdline: `# a || b && c ; "d e  f" $x $ {y} ||z`}},
 			{Title: "-m :label ${", Linux: agent()},
 		}},
 	}
@@ -65,8 +65,8 @@ func TestIPXERefuses(t *testing.T) {
 	for name, e := range map[string]grub.Entry{
 		"no title":         {Linux: agent()},
 		"newline":          {Title: "a\nshell", Linux: agent()},
-		"command setting":  {Title: "a", Linux: grub.Linux{Kernel: "/k", Cmdline: "x=${net0/mac}"}},
-		"kernel of a host": {Title: "a", Linux: grub.Linux{Kernel: "http://192.0.2.1/k"}},
+		"command setting":  {Title: "a", Linux: &grub.Linux{Kernel: "/k", Cmdline: "x=${net0/mac}"}},
+		"kernel of a host": {Title: "a", Linux: &grub.Linux{Kernel: "http://192.0.2.1/k"}},
 	} {
 		if text, err := IPXE(grub.Menu{Entries: []grub.Entry{e}}); err == nil {
 			t.Errorf("%s: taken:\n%s", name, text)
@@ -83,7 +83,7 @@ func FuzzIPXE(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, title, cmdline string) {
-		entry := grub.Entry{Title: title, Linux: grub.Linux{Kernel: "/k", Cmdline: cmdline}}
+		entry := grub.Entry{Title: title, Linux: &grub.Linux{Kernel: "/k", Cmdline: cmdline}}
 		menu := grub.Menu{Timeout: 1, Entries: []grub.Entry{entry, entry}}
 		script, err := IPXE(menu)
 		if err != nil {

@@ -106,7 +106,7 @@ func (r *Recipe) Inputs() []Input {
 		in = append(in, r.Medium.Kernel.Input)
 		in = append(in, r.Medium.Roots...)
 		for _, e := range r.Medium.Menu {
-			in = append(in, e.Linux.inputs()...)
+			in = append(in, e.inputs()...)
 		}
 		for _, e := range r.Medium.Fallback {
 			in = append(in, e.inputs()...)

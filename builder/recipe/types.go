@@ -95,21 +95,6 @@ type Kernel struct {
 	Modules []string `yaml:"modules" json:"modules,omitzero"`
 }
 
-// MenuEntry is one line of the bootloader's menu. Exactly one kind is set.
-type MenuEntry struct {
-	Title string      `yaml:"title" json:"title"`
-	Agent *AgentEntry `yaml:"agent" json:"agent,omitzero"`
-	Linux *LinuxEntry `yaml:"linux" json:"linux,omitzero"`
-	// Line is where the entry stands in the recipe, for messages.
-	Line int `yaml:"-" json:"-"`
-}
-
-// AgentEntry starts the medium's own agent.
-type AgentEntry struct {
-	// Cmdline is added to the agent's kernel command line, for this entry only.
-	Cmdline string `yaml:"cmdline" json:"cmdline,omitzero"`
-}
-
 // LinuxEntry is a Linux kernel (or something that looks like one, as
 // memtest86+ does) with its initrds. In a medium's menu GRUB starts it.
 type LinuxEntry struct {

@@ -138,27 +138,6 @@ func (v *validator) kernel(k *Kernel) {
 	v.each("kernel.modules", k.Modules, moduleName, "want a set or a module's name")
 }
 
-// menu validates the bootloader's menu.
-func (v *validator) menu(menu []MenuEntry) {
-	agents := 0
-	for i, e := range menu {
-		at := fmt.Sprintf("menu[%d]", i)
-		v.try(at+".title", manifest.CheckTitle(e.Title))
-		switch {
-		case (e.Agent == nil) == (e.Linux == nil):
-			v.fail(at, `"agent: {}" asks the site, "linux:" starts a kernel from the medium`, "want exactly one of agent and linux")
-		case e.Agent != nil:
-			agents++
-			v.try(at+".agent.cmdline", manifest.CheckCmdline(e.Agent.Cmdline))
-		default:
-			v.linux(at+".linux", e.Linux)
-		}
-	}
-	if agents == 0 {
-		v.fail("menu", `add "- {title: Ask the site, agent: {}}"`, "no entry starts the agent")
-	}
-}
-
 // artifact validates an input that has to be one file.
 func (v *validator) artifact(at string, in Input) {
 	if in.Deb != "" && in.File == "" {
