@@ -34,6 +34,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -98,8 +99,8 @@ type Cache struct {
 type segment struct {
 	number int
 	file   *os.File
-	size   int64 // up to where it holds records
-	used   int   // when it was last, counted in uses since Open; 0 is never
+	size   int64
+	used   int // when it was last, counted in uses since Open; 0 is never
 }
 
 // place is where a chunk lies.
@@ -172,20 +173,14 @@ func (c *Cache) scanSegment(n int) error {
 		f.Close()
 		return err
 	}
-	s := &segment{number: n, file: f}
-	for s.size < info.Size() {
-		id, p, ok := readHead(f, s.size)
-		if !ok || p.offset+p.size > info.Size() {
-			break
-		}
+	s := &segment{number: n, file: f, size: info.Size()}
+	end := records(f, s.size, func(id object.ID, p place) {
 		p.segment = s
 		c.places[id] = p
-		s.size = p.offset + p.size
-	}
-	if c.last = nil; s.size == info.Size() {
+	})
+	if c.last = nil; end == s.size {
 		c.last = s
 	}
-	s.size = info.Size() // it counts, and nothing is written into it
 	c.segments = append(c.segments, s)
 	return nil
 }
@@ -222,10 +217,24 @@ func head(id object.ID, data []byte) []byte {
 // sumOf returns the checksum of the chunk that a head is of.
 func sumOf(head []byte) uint32 { return binary.LittleEndian.Uint32(head[40:]) }
 
+// records tells of each record of a segment of size bytes, and returns where they
+// end.
+func records(r io.ReaderAt, size int64, found func(object.ID, place)) (end int64) {
+	for end < size {
+		id, p, ok := readHead(r, end)
+		if !ok || p.offset+p.size > size {
+			break
+		}
+		found(id, p)
+		end = p.offset + p.size
+	}
+	return end
+}
+
 // readHead reads the head at an offset, if there is one.
-func readHead(f *os.File, offset int64) (object.ID, place, bool) {
+func readHead(r io.ReaderAt, offset int64) (object.ID, place, bool) {
 	var b [headSize]byte
-	if _, err := f.ReadAt(b[:], offset); err != nil {
+	if _, err := r.ReadAt(b[:], offset); err != nil {
 		return object.ID{}, place{}, false
 	}
 	n := int64(binary.LittleEndian.Uint32(b[4:]))
@@ -312,7 +321,7 @@ func (c *Cache) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var errs []error
-	if c.last != nil {
+	if c.last != nil && c.stats.Added > 0 {
 		errs = append(errs, c.last.file.Sync())
 	}
 	for _, s := range c.segments {
