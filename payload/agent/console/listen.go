@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -70,6 +71,16 @@ func (c *Console) listen(ctx context.Context, name string, heard chan<- Heard) e
 		}
 		data = data[:n]
 	}
+}
+
+// Writer opens a console, by the name that [Heard] has, for what is shown on it as it
+// is, between the lines of [Console.Printf]. To write there blocks while the console
+// does not take it, or up to the file's deadline. The caller closes it.
+func (c *Console) Writer(name string) (*os.File, error) {
+	if !slices.ContainsFunc(c.named(), func(t *terminal) bool { return t.name == name }) {
+		return nil, fmt.Errorf("console %q: %w", name, os.ErrNotExist)
+	}
+	return c.open(name, os.O_WRONLY)
 }
 
 // Show prints lines on one console, without a time. It returns at once, as
