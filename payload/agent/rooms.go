@@ -78,6 +78,7 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		ReadFile: func(name string, most int64) ([]byte, string, error) { return places().ReadFile(name, most) },
 		Objects:  os.DirFS(settings.ObjectDir),
 		Load:     func(k handover.Kernel) error { return handover.LoadTwice(k, sysfs, c.Printf) },
+		LoadXen:  func(x handover.Xen) error { return handover.LoadXenTwice(x, sysfs, c.Printf) },
 		Execute:  handover.Execute,
 		BootNext: func() (string, error) { return handover.BootNext("/sys/firmware/efi/efivars") },
 		Reboot:   handover.Reboot,

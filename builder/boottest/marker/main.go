@@ -1,6 +1,6 @@
 // Command marker is the /init of the system that boot tests hand over to: it
 // prints the kernel's command line, which proves who was started and how, and
-// the memory that is left, and switches the machine off. Where the command line
+// the memory that is left and, under Xen, what it sees of that, and switches the machine off. Where the command line
 // says farboot.hang or farboot.panic it does that instead.
 package main
 
@@ -17,7 +17,9 @@ func main() {
 	unix.Mount("proc", "/proc", "proc", 0, "") //nolint:errcheck // the next line would show it
 	cmdline, err := os.ReadFile("/proc/cmdline")
 	meminfo, _ := os.ReadFile("/proc/meminfo")
-	fmt.Printf("\nnext kernel runs: %s%v\n%.80s\nnext kernel done\n", cmdline, err, meminfo)
+	fmt.Printf("\nnext kernel runs: %s%v\n%.80s\n", cmdline, err, meminfo)
+	hypervisor()
+	fmt.Println("next kernel done")
 	end(string(cmdline))
 }
 

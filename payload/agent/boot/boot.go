@@ -84,8 +84,9 @@ type Rooms struct {
 	Flash func(ctx context.Context, node string, job flash.Job) (flash.Result, error)
 	// Systems is local.Find.
 	Systems func(ctx context.Context) (found []local.System, cleanup func() error, err error)
-	// Load, Execute, BootNext, Reboot and PowerOff are handover's.
+	// Load, LoadXen, Execute, BootNext, Reboot and PowerOff are handover's.
 	Load             func(handover.Kernel) error
+	LoadXen          func(handover.Xen) error
 	Execute          func() error
 	BootNext         func() (title string, err error)
 	Reboot, PowerOff func() error

@@ -40,6 +40,8 @@ func (b *boot) start(ctx context.Context, j job) error {
 	switch e := j.entry; {
 	case e.Linux != nil:
 		return b.linux(ctx, j)
+	case e.Xen != nil:
+		return b.xen(ctx, j)
 	case e.Local != nil && e.Local.Firmware:
 		return b.firmware(ctx, j)
 	case e.Local != nil:
@@ -59,7 +61,7 @@ func (b *boot) start(ctx context.Context, j job) error {
 // linux obtains kernel and initrds and starts them.
 func (b *boot) linux(ctx context.Context, j job) error {
 	l := j.entry.Linux
-	if err := b.fits(l); err != nil {
+	if err := b.fits(linuxMemory(l)); err != nil {
 		return err
 	}
 	end := b.Story.Stage("obtain")
@@ -70,32 +72,51 @@ func (b *boot) linux(ctx context.Context, j job) error {
 	}
 	defer k.Close()
 	if l.Network {
-		if j.net == nil {
-			return fmt.Errorf("%w: there is none", errNetwork)
+		if k.Cmdline, err = j.withNetwork(k.Cmdline); err != nil {
+			return err
 		}
-		words, err := j.net.Use().Kernel()
-		if err != nil {
-			return fmt.Errorf("%w: %w", errNetwork, err)
-		}
-		k.Cmdline = strings.TrimSpace(k.Cmdline + " " + words)
 	}
-	return b.jump(ctx, j, k, time.Duration(l.Watchdog)*time.Second)
+	return b.jump(ctx, j, b.kernel(k), time.Duration(l.Watchdog)*time.Second)
 }
 
-// jump loads the kernel and starts it, watched for that long if at all.
-func (b *boot) jump(ctx context.Context, j job, k handover.Kernel, watched time.Duration, steps ...handover.Step) error {
+// withNetwork appends the network in use to a command line.
+func (j job) withNetwork(cmdline string) (string, error) {
+	if j.net == nil {
+		return "", fmt.Errorf("%w: there is none", errNetwork)
+	}
+	words, err := j.net.Use().Kernel()
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errNetwork, err)
+	}
+	return strings.TrimSpace(cmdline + " " + words), nil
+}
+
+// next is what the machine can be handed over to.
+type next struct {
+	load    func() error
+	size    int64  // bytes
+	cmdline string // for the log
+}
+
+// kernel is a Linux kernel as what comes next.
+func (b *boot) kernel(k handover.Kernel) next {
+	return next{func() error { return b.Load(k) }, k.Size(), k.Cmdline}
+}
+
+// jump loads the system and starts it, watched for that long if at all.
+func (b *boot) jump(ctx context.Context, j job, s next, watched time.Duration, steps ...handover.Step) error {
 	started, end := time.Now(), b.Story.Stage("load")
-	err := b.Load(k)
+	err := s.load()
 	end()
 	if err != nil {
 		return err
 	}
-	b.Log("load: %s in %.1f s", size(k.Size()), time.Since(started).Seconds())
+	b.Log("load: %s in %.1f s", size(s.size), time.Since(started).Seconds())
 	if err := b.remember(j, watched); err != nil {
 		return err
 	}
 	b.Log("handing over: %s %s", j.name, j.entry.Title)
-	b.Log("command line: %s", k.Cmdline)
+	b.Log("command line: %s", s.cmdline)
 	b.leave(ctx, j, report.HandingOver, steps...)
 	if watched > 0 {
 		b.watch(watched)

@@ -29,7 +29,7 @@ func (b *boot) installed(ctx context.Context, j job) error {
 			continue
 		}
 		b.Log("local: %s on %s (%s)", s.Title, s.Partition, s.FSUUID)
-		if err = b.system(ctx, j, s, let); err == nil || ctx.Err() != nil || errors.Is(err, errQuiet) || errors.Is(err, accept.ErrRollback) {
+		if err = b.fromDisk(ctx, j, s, let); err == nil || ctx.Err() != nil || errors.Is(err, errQuiet) || errors.Is(err, accept.ErrRollback) {
 			break
 		}
 		b.fail("local", err)
@@ -40,8 +40,8 @@ func (b *boot) installed(ctx context.Context, j job) error {
 	return err
 }
 
-// system starts one system of a disk.
-func (b *boot) system(ctx context.Context, j job, s local.System, let handover.Step) error {
+// fromDisk starts one system of a disk.
+func (b *boot) fromDisk(ctx context.Context, j job, s local.System, let handover.Step) error {
 	k := handover.Kernel{Cmdline: s.Cmdline}
 	var err error
 	if k.Image, err = handover.NewMemory("kernel"); err != nil {
@@ -61,10 +61,10 @@ func (b *boot) system(ctx context.Context, j job, s local.System, let handover.S
 			return err
 		}
 	}
-	if err := seal(k); err != nil {
+	if err := seal(k.Image, k.Initrd); err != nil {
 		return err
 	}
-	return b.jump(ctx, j, k, 0, let)
+	return b.jump(ctx, j, b.kernel(k), 0, let)
 }
 
 // copyFile appends a disk's file to memory. It has no hash to be held against,

@@ -19,17 +19,26 @@ import (
 // agent itself and the buffers of its connections.
 const spareMemory = 16 << 20
 
-// fits tells before the download whether the memory will do. The kernel needs
-// three times the bytes while it loads: what the agent holds, a copy to read
-// from (kernel_read_file in kernel/kexec_file.c) and the place they go to. Drivers
-// that nothing asked for are dropped only where that helps: it takes the best part
-// of a second on a slow machine, and what is plugged in later needs its driver.
-func (b *boot) fits(l *manifest.Linux) error {
-	need := l.Kernel.Size
-	for _, ref := range l.Initrd {
-		need += ref.Size
+// linuxMemory is what a kernel with its initrds takes, in bytes: three times theirs
+// while it loads, which are what the agent holds, a copy to read from
+// (kernel_read_file in kernel/kexec_file.c) and the place they go to.
+func linuxMemory(l *manifest.Linux) int64 { return 3 * (l.Kernel.Size + sum(l.Initrd)) }
+
+// sum is the size of objects, in bytes.
+func sum(refs []object.Ref) int64 {
+	var all int64
+	for _, ref := range refs {
+		all += ref.Size
 	}
-	need = 3*need + spareMemory
+	return all
+}
+
+// fits tells before the download whether the memory will do for a kernel that
+// needs so many bytes. Drivers that nothing asked for are dropped only where that
+// helps: it takes the best part of a second on a slow machine, and what is plugged
+// in later needs its driver.
+func (b *boot) fits(need int64) error {
+	need += spareMemory
 	free := b.Available()
 	if free >= 0 && free < need && b.spare {
 		b.spare = false
@@ -79,17 +88,22 @@ func (b *boot) obtain(ctx context.Context, l *manifest.Linux, online bool) (_ ha
 		err = b.fetchAll(ctx, wants, online)
 	}
 	if err == nil {
-		err = seal(k)
+		err = seal(k.Image, k.Initrd)
 	}
 	return k, err
 }
 
-// seal freezes what was fetched.
-func seal(k handover.Kernel) error {
-	if err := k.Image.Seal(); err != nil || k.Initrd == nil {
-		return err
+// seal freezes what was fetched; nil is nothing.
+func seal(all ...*handover.Memory) error {
+	for _, m := range all {
+		if m == nil {
+			continue
+		}
+		if err := m.Seal(); err != nil {
+			return err
+		}
 	}
-	return k.Initrd.Seal()
+	return nil
 }
 
 // reserve makes room for an object in memory and adds it to what is wanted.

@@ -20,6 +20,7 @@ import (
 	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/trust"
+	"github.com/farboot/farboot/payload/xen"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,7 +93,18 @@ var reasons = []struct {
 	{local.ErrNone, "no-system"},
 	{handover.ErrFirmware, "no-boot-device"},
 	{watchdog.ErrNone, "no-watchdog"},
+	{handover.ErrLocked, "locked"},
 	{handover.ErrRefused, "kexec-refused"},
+	{xen.ErrELF, "bad-hypervisor"},
+	{xen.ErrHeader, "bad-hypervisor"},
+	{xen.ErrLine, "no-parameter"},
+	{xen.ErrModules, "xen-place"},
+	{xen.ErrMap, "xen-place"},
+	{xen.ErrOverlap, "xen-place"},
+	{xen.ErrNotRAM, "xen-place"},
+	{xen.ErrNoRoom, "xen-place"},
+	{xen.ErrNoBDA, "xen-place"},
+	{xen.ErrRSDP, "xen-place"},
 	{disks.ErrNone, "no-disk"},
 	{disks.ErrAmbiguous, "which-disk"},
 	{disks.ErrBusy, "disk-in-use"},

@@ -7,19 +7,24 @@ import (
 	"strings"
 	"time"
 
+	"github.com/farboot/farboot/payload/agent/login"
 	"github.com/farboot/farboot/payload/agent/sshd"
 	"github.com/farboot/farboot/payload/guard"
 )
 
-// Login says whom a rescue lets in, and where.
+// Login says whom a rescue lets in, and where: by SSH who has one of the keys, if
+// there are any, and at the consoles who knows the password, if there is one.
 type Login struct {
 	sshd.Config
 	// Port is the TCP port to listen on.
 	Port int
+	// Password is the hash of package login.
+	Password string
 }
 
-// Door lets people into a toolbox. Serve ends as sshd's does.
+// Door lets people into a toolbox. Serve ends as sshd's does, or login's.
 type Door interface {
+	// Fingerprint is that of SSH's host key.
 	Fingerprint() string
 	Serve(ctx context.Context, idle time.Duration) error
 	Stop(message string)
@@ -29,7 +34,11 @@ type Door interface {
 // for long enough.
 func (b *boot) rescue(ctx context.Context, j job) error {
 	x := j.entry.Rescue
+	keys, ways := x.Keys, []string(nil)
 	if j.net == nil {
+		keys = nil
+	}
+	if len(keys) == 0 && x.Password == "" {
 		return fmt.Errorf("%w: nobody could log in", errOffline)
 	}
 	shop, err := b.workshop(ctx, j, x.Toolbox)
@@ -40,16 +49,22 @@ func (b *boot) rescue(ctx context.Context, j job) error {
 	if err := b.remember(j, 0); err != nil {
 		return err
 	}
-	door, err := shop.Login(Login{Port: x.ListenPort(), Config: sshd.Config{
-		Keys: x.Keys, Env: append(b.info(j).Environ(), j.machine.Env.List()...), Dir: "/root",
+	door, err := shop.Login(Login{Port: x.ListenPort(), Password: x.Password, Config: sshd.Config{
+		Keys: keys, Env: append(b.info(j).Environ(), j.machine.Env.List()...), Dir: "/root",
 		Greeting: b.greeting(j), Log: b.audit, Limits: sshd.DefaultLimits(),
 	}})
 	if err != nil {
 		return err
 	}
-	b.announce(ctx, j, fmt.Sprintf("ssh -p %d root@%s, host key %s", x.ListenPort(), b.address(j), door.Fingerprint()))
+	if len(keys) > 0 {
+		ways = append(ways, fmt.Sprintf("ssh -p %d root@%s, host key %s", x.ListenPort(), b.address(j), door.Fingerprint()))
+	}
+	if x.Password != "" {
+		ways = append(ways, "login at the consoles by a password")
+	}
+	b.announce(ctx, j, strings.Join(ways, "; "))
 	err = b.serve(ctx, shop, door, time.Duration(x.Seconds)*time.Second)
-	if err != nil && !errors.Is(err, sshd.ErrIdle) {
+	if err != nil && !errors.Is(err, sshd.ErrIdle) && !errors.Is(err, login.ErrIdle) {
 		b.Story.Status(err.Error())
 		return err
 	}

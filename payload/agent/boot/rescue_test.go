@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/payload/agent/control"
+	"github.com/farboot/farboot/payload/agent/login"
 	"github.com/farboot/farboot/payload/agent/sshd"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
@@ -59,6 +60,40 @@ func TestRescue(t *testing.T) {
 		t.Errorf("reported %+v, closed %d times", w, l.works.closed)
 	}
 	saw(t, l.lab, "login: Rescue: ssh -p 2222 root@10.0.2.15, host key SHA256:abc", "ssh: somebody logged in", `login: asks for "installer"`)
+}
+
+// The consoles are opened by a password, beside SSH, or alone: then nobody asks for a
+// network.
+func TestRescueAtConsole(t *testing.T) {
+	const hash = "$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSpT0Y77vwPZN.Pq.H91p5hVO1"
+	l := rescued(t, manifest.Rescue{Password: hash, Then: manifest.ThenReboot})
+	l.publishTools(t)
+	l.works.people = func(context.Context, control.Handlers, func(control.Next)) error {
+		return fmt.Errorf("%w for 60 s", login.ErrIdle)
+	}
+	if err := l.run(t); err != nil || l.rebooted != 1 {
+		t.Errorf("%v, rebooted %d times", err, l.rebooted)
+	}
+	if got := l.works.logins[0]; got.Password != hash || len(got.Keys) != 1 {
+		t.Errorf("logins %+v", got)
+	}
+	saw(t, l.lab, "host key SHA256:abc; login at the consoles by a password")
+
+	l = newSimLab(t)
+	l.publish(t, 12)
+	l.limits.Fallback = 1
+	l.settings.Toolbox = &settings.Toolbox{Ref: object.OfBytes(image), Place: settings.PlaceMemory}
+	l.settings.Fallback = []manifest.Entry{{Title: "Rescue", Rescue: &manifest.Rescue{Keys: []string{key}, Password: hash, Then: manifest.ThenReboot, Seconds: 60}}}
+	l.carry(t, image)
+	l.next = func() error { return errors.New("no cable") }
+	l.works.people = func(context.Context, control.Handlers, func(control.Next)) error { return login.ErrIdle }
+	if err := l.run(t); err != nil || l.rebooted != 1 {
+		t.Errorf("%v, rebooted %d times", err, l.rebooted)
+	}
+	if got := l.works.logins[0]; got.Password != hash || len(got.Keys) != 0 {
+		t.Errorf("without a network: logins %+v", got)
+	}
+	saw(t, l.lab, "fallback 1: Rescue: login at the consoles by a password")
 }
 
 // A rescue that nobody comes to ends as its entry says, and one that cannot listen

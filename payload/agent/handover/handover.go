@@ -1,13 +1,14 @@
 // Package handover gives the machine to the next kernel.
 //
 // The calls, in order: fill a [Memory] each for kernel and initrds with verified
-// bytes, seal them, [LoadTwice], [Quiesce], [Execute]. The package promises that
+// bytes, seal them, [LoadTwice] or [LoadXenTwice], [Quiesce], [Execute]. The package promises that
 // the kernel syscall reads from the very memory that was verified, and that it
-// was sealed before: [Load] refuses any other. Only kexec_file_load(2) is used,
-// which checks signatures under Secure Boot; kexec_load(2) does not and is never
-// called. Nothing before the jump takes longer than 10 s a step, even on a dying
-// disk. Where no kernel is to be loaded there are [BootNext], [Reboot] and
-// [PowerOff].
+// was sealed before: [Load] and [LoadXen] refuse any other. Linux kernels go by
+// kexec_file_load(2), which checks signatures under Secure Boot. kexec_load(2)
+// does not. It is called by [LoadXen] alone, whose hypervisor is no Linux kernel,
+// and not where the running kernel is in lockdown, which would forbid it anyway.
+// Nothing before the jump takes longer than 10 s a step, even on a dying disk.
+// Where no kernel is to be loaded there are [BootNext], [Reboot] and [PowerOff].
 //
 // It does not verify bytes: whoever fills the memory does.
 package handover
