@@ -1,7 +1,7 @@
 // Command marker is the /init of the system that boot tests hand over to: it
 // prints the kernel's command line, which proves who was started and how, and
-// the memory that is left and, under Xen, what it sees of that, and switches the machine off. Where the command line
-// says farboot.hang or farboot.panic it does that instead.
+// the memory that is left and what it sees of Xen, and switches the machine off.
+// Where the command line says farboot.hang or farboot.panic it does that instead.
 package main
 
 import (
