@@ -1,6 +1,7 @@
 package local
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -100,28 +101,47 @@ type mounter func(device, dir string, f filesystem) (unmount func() error, err e
 
 // mount mounts for reading only. Before that it makes the kernel refuse every
 // write to the partition (BLKROSET), so that the promise does not hang on the
-// options of one file system. The next kernel knows nothing of it.
+// options of one file system. What is unmounted can be written again: it may be the
+// disk of a machine that runs here.
 func mount(device, dir string, f filesystem) (func() error, error) {
-	node, err := os.Open(device)
-	if err != nil {
-		return nil, err
+	was, err := protected(device)
+	if err == nil {
+		err = protect(device, 1)
 	}
-	err = unix.IoctlSetPointerInt(int(node.Fd()), unix.BLKROSET, 1)
-	_ = node.Close()
 	if err != nil {
 		return nil, fmt.Errorf("cannot be made read-only: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return nil, errors.Join(err, protect(device, was))
 	}
 	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	if err := unix.Mount(device, dir, f.driver, flags, f.options); err != nil {
-		return nil, fmt.Errorf("%s cannot be mounted: %w", f.kind, err)
+		return nil, errors.Join(fmt.Errorf("%s cannot be mounted: %w", f.kind, err), protect(device, was))
 	}
 	return func() error {
 		if err := unix.Unmount(dir, 0); err != nil {
 			return fmt.Errorf("unmount %s: %w", device, err)
 		}
-		return os.Remove(dir)
+		return errors.Join(os.Remove(dir), protect(device, was))
 	}, nil
+}
+
+// protected tells whether the kernel refuses to write to a device, 1, or not, 0.
+func protected(device string) (int, error) {
+	node, err := os.Open(device)
+	if err != nil {
+		return 0, err
+	}
+	defer node.Close()
+	return unix.IoctlGetInt(int(node.Fd()), unix.BLKROGET)
+}
+
+// protect makes the kernel refuse to write to a device, or not.
+func protect(device string, on int) error {
+	node, err := os.Open(device)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	return unix.IoctlSetPointerInt(int(node.Fd()), unix.BLKROSET, on)
 }

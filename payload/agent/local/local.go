@@ -62,6 +62,8 @@ type Config struct {
 	LoadModule func(name string) error
 	// Log prints one line.
 	Log func(format string, args ...any)
+
+	folder string // what [Folders] looks for
 }
 
 // System is one way to start an installed system. It is good until the cleanup
@@ -105,6 +107,7 @@ func (s System) open(name string, limit int64) (*os.File, error) {
 // look is what came of one partition.
 type look struct {
 	systems []System
+	folder  *Folder
 	seen    string // "ext4 on sda2", or ""
 	close   func() error
 }
@@ -229,6 +232,13 @@ func (d disk) lookInto(c Config, mount mounter, part string) (look, error) {
 		return nothing, errors.Join(err, unmount())
 	}
 	l := look{seen: nothing.seen, close: func() error { return errors.Join(root.Close(), unmount()) }}
+	if c.folder != "" {
+		if info, err := root.Stat(c.folder); err != nil || !info.IsDir() {
+			return nothing, l.close()
+		}
+		l.folder = &Folder{Partition: part, Close: l.close}
+		return l, nil
+	}
 	log := func(format string, args ...any) { c.Log("local: "+part+": "+format, args...) }
 	for _, e := range scan(root.FS(), f.uuid, log) {
 		l.systems = append(l.systems, System{

@@ -19,8 +19,9 @@ const (
 	pace  = 20
 )
 
-// lines makes lines of what a program prints, shows them, and keeps the last.
-type lines struct {
+// Lines makes lines of what a program prints, shows them, and keeps the last. It is
+// for one writer.
+type Lines struct {
 	log      func(format string, args ...any)
 	now      func() time.Time
 	partial  []byte // of the line that has not ended
@@ -34,13 +35,14 @@ type lines struct {
 	left   int // lines that were not
 }
 
-func newLines(log func(format string, args ...any)) *lines {
-	return &lines{log: log, now: time.Now, budget: burst, filled: time.Now()}
+// NewLines returns Lines that are shown by log.
+func NewLines(log func(format string, args ...any)) *Lines {
+	return &Lines{log: log, now: time.Now, budget: burst, filled: time.Now()}
 }
 
 // Write implements io.Writer. It never fails. Of a line that is drawn over and
 // over, as progress is, what was drawn last counts.
-func (l *lines) Write(p []byte) (int, error) {
+func (l *Lines) Write(p []byte) (int, error) {
 	for _, c := range p {
 		switch {
 		case c == '\n':
@@ -62,7 +64,7 @@ func (l *lines) Write(p []byte) (int, error) {
 }
 
 // end ends a line: it is kept, and shown if there is room.
-func (l *lines) end() {
+func (l *Lines) end() {
 	text := Clean(string(l.partial))
 	if l.cut {
 		text += "..."
@@ -82,7 +84,7 @@ func (l *lines) end() {
 }
 
 // tellLeft says how many lines were not shown.
-func (l *lines) tellLeft() {
+func (l *Lines) tellLeft() {
 	if l.left > 0 {
 		l.log("| (%d lines left out)", l.left)
 		l.left = 0
@@ -90,7 +92,7 @@ func (l *lines) tellLeft() {
 }
 
 // keep adds a line to the tail and drops the oldest that there is no room for.
-func (l *lines) keep(text string) {
+func (l *Lines) keep(text string) {
 	l.tail = append(l.tail, text)
 	l.kept += len(text) + 1
 	drop := 0
@@ -101,8 +103,8 @@ func (l *lines) keep(text string) {
 	l.tail = slices.Delete(l.tail, 0, drop)
 }
 
-// finish ends what has not ended and returns the tail.
-func (l *lines) finish() []string {
+// Finish ends what has not ended and returns the tail.
+func (l *Lines) Finish() []string {
 	if len(l.partial) > 0 {
 		l.end()
 	}

@@ -37,13 +37,13 @@ func TestLines(t *testing.T) {
 		"fake line":        {[]string{"[   1.00] trust: all is well\n"}, []string{"[   1.00] trust: all is well"}},
 	} {
 		var s shown
-		l := newLines(s.log)
+		l := NewLines(s.log)
 		for _, w := range test.writes {
 			if n, err := l.Write([]byte(w)); n != len(w) || err != nil {
 				t.Errorf("%s: wrote %d, %v", name, n, err)
 			}
 		}
-		if diff := cmp.Diff(test.want, l.finish()); diff != "" {
+		if diff := cmp.Diff(test.want, l.Finish()); diff != "" {
 			t.Errorf("%s: kept:\n%s", name, diff)
 		}
 		for i := range s {
@@ -57,7 +57,7 @@ func TestLines(t *testing.T) {
 // Of a flood only so much is shown, and it is said how much is not.
 func TestPace(t *testing.T) {
 	var s shown
-	l := newLines(s.log)
+	l := NewLines(s.log)
 	now := time.Unix(0, 0)
 	l.now, l.filled = func() time.Time { return now }, now
 	flood := func(n int) {
@@ -74,7 +74,7 @@ func TestPace(t *testing.T) {
 	if len(s) != burst+1+pace || s[burst] != "| (500 lines left out)" {
 		t.Errorf("after a second %d lines, the first %q", len(s)-burst, s[burst])
 	}
-	tail := l.finish()
+	tail := l.Finish()
 	if s[len(s)-1] != "| (7 lines left out)" || len(tail) != burst+500+pace+7 {
 		t.Errorf("at the end: %q, %d kept", s[len(s)-1], len(tail))
 	}
@@ -82,11 +82,11 @@ func TestPace(t *testing.T) {
 
 // The end of what was printed is kept, in whole lines.
 func TestTail(t *testing.T) {
-	l := newLines(func(string, ...any) {})
+	l := NewLines(func(string, ...any) {})
 	for i := range 100_000 {
 		fmt.Fprintf(l, "line %d\n", i)
 	}
-	tail := l.finish()
+	tail := l.Finish()
 	size := 0
 	for _, line := range tail {
 		size += len(line) + 1
@@ -103,13 +103,13 @@ func FuzzLines(f *testing.F) {
 	f.Add([]byte(strings.Repeat("x", maxLine)+"\ry\n"), 3)
 	f.Fuzz(func(t *testing.T, data []byte, piece int) {
 		var s shown
-		l := newLines(s.log)
+		l := NewLines(s.log)
 		for piece = max(1, piece%64); len(data) > 0; {
 			n := min(piece, len(data))
 			l.Write(data[:n])
 			data = data[n:]
 		}
-		tail := l.finish()
+		tail := l.Finish()
 		for i, line := range append(tail, s...) {
 			if len(line) > maxLine+len("| ...") || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r > '~' }) {
 				t.Errorf("%q", line)

@@ -118,7 +118,7 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("%w: %w", ErrStart, err)
 	}
-	out := newLines(c.Log)
+	out := NewLines(c.Log)
 	read := make(chan error, 1)
 	guard.Go("reading what a script prints", func() error {
 		_, err := io.Copy(out, r)
@@ -139,7 +139,7 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	if err := <-read; err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		c.Log("script: what it prints: %v", err)
 	}
-	result.Tail = out.finish()
+	result.Tail = out.Finish()
 	return result, ctx.Err()
 }
 
