@@ -204,7 +204,9 @@ func (j *pieces) settle(ctx context.Context, mir *mirror, gained bool, err error
 		j.fail(mir, err)
 	case errors.Is(err, ErrCorrupt):
 		j.try(mir).out = true
-		j.condemn(mir, err)
+		if !mir.condemned { // who is, may have thousands of pieces wrong
+			j.condemn(mir, err)
+		}
 	default:
 		j.try(mir).out = true
 		if !errors.Is(err, ErrNotFound) {
