@@ -162,7 +162,8 @@ func (v *validator) rescue(at string, e *RescueEntry, s scope) {
 	for i, in := range e.KeyFiles {
 		v.artifact(fmt.Sprintf("%s.key_files[%d]", at, i), in)
 	}
-	if len(e.Keys) == 0 && len(e.KeyFiles) == 0 {
+	v.hinted(at+".password", `the hash that "mkpasswd -m yescrypt" prints (Debian package whois), in quotes`, manifest.CheckPassword(e.Password))
+	if len(e.Keys) == 0 && len(e.KeyFiles) == 0 && e.Password == "" {
 		v.fail(at, `add "keys: [...]" with lines of their .pub files`, "nobody could log in")
 	}
 	v.atMost(at+".keys", len(e.Keys), manifest.DefaultBounds().Keys)

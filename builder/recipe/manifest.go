@@ -91,7 +91,7 @@ func (e *RescueEntry) manifest(m Maker) (*manifest.Rescue, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &manifest.Rescue{Keys: e.Keys, Toolbox: toolbox, Port: e.Port, Seconds: e.Seconds, Then: e.Then}
+	out := &manifest.Rescue{Keys: e.Keys, Password: e.Password, Toolbox: toolbox, Port: e.Port, Seconds: e.Seconds, Then: e.Then}
 	for _, in := range e.KeyFiles {
 		text, err := m.Text(in)
 		if err != nil {

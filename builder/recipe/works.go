@@ -19,13 +19,17 @@ type ScriptEntry struct {
 	Then string `yaml:"then" json:"then,omitzero"`
 }
 
-// RescueEntry lets people in by SSH, into a toolbox.
+// RescueEntry lets people in by SSH, or at the consoles, into a toolbox.
 type RescueEntry struct {
 	// Keys are lines of the .pub files of those who may log in. Each may do
 	// everything.
 	Keys []string `yaml:"keys" json:"keys,omitzero"`
 	// KeyFiles are files with such lines, like authorized_keys.
 	KeyFiles []Input `yaml:"key_files" json:"key_files,omitzero"`
+	// Password opens the machine's own consoles: a hash, as "mkpasswd -m yescrypt"
+	// prints it. Who can read the site can try to guess what it was made from.
+	// Default: nobody logs in at a console.
+	Password string `yaml:"password" json:"password,omitzero"`
 	// Toolbox names one of the site's toolboxes. Default is the medium's.
 	Toolbox string `yaml:"toolbox" json:"toolbox,omitzero"`
 	// Port is the TCP port. Default 22.

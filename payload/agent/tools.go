@@ -3,18 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"os"
-	"strconv"
-	"time"
 
 	"github.com/farboot/farboot/payload/agent/boot"
 	"github.com/farboot/farboot/payload/agent/console"
 	"github.com/farboot/farboot/payload/agent/control"
 	"github.com/farboot/farboot/payload/agent/hardware"
 	"github.com/farboot/farboot/payload/agent/script"
-	"github.com/farboot/farboot/payload/agent/sshd"
 	"github.com/farboot/farboot/payload/agent/toolbox"
 	"github.com/farboot/farboot/payload/flash"
 	"github.com/farboot/farboot/payload/flash/disks"
@@ -31,7 +26,8 @@ const (
 // tools is an open toolbox.
 type tools struct {
 	*toolbox.Toolbox
-	c *console.Console
+	c    *console.Console
+	need func(names ...string) // loads drivers
 }
 
 // openTools opens a toolbox over an image.
@@ -46,7 +42,7 @@ func openTools(ctx context.Context, c *console.Console, need func(names ...strin
 	if err := toolbox.AnswerKernel(); err != nil {
 		c.Printf("hardware: %v", err)
 	}
-	return tools{t, c}, nil
+	return tools{t, c, need}, nil
 }
 
 // Listen serves what programs in the toolbox ask for.
@@ -60,26 +56,7 @@ func (t tools) Login(l boot.Login) (boot.Door, error) {
 		t.c.Printf("%v", err)
 	}
 	l.Processes = t.Processes()
-	server, err := sshd.New(l.Config)
-	if err != nil {
-		return nil, err
-	}
-	port, err := net.Listen("tcp", net.JoinHostPort("", strconv.Itoa(l.Port)))
-	if err != nil {
-		return nil, fmt.Errorf("rescue: %w", err)
-	}
-	return door{server, port}, nil
-}
-
-// door is a server with its port.
-type door struct {
-	*sshd.Server
-	port net.Listener
-}
-
-// Serve lets people in.
-func (d door) Serve(ctx context.Context, idle time.Duration) error {
-	return d.Server.Serve(ctx, d.port, idle)
+	return openDoor(t.c, l)
 }
 
 // listDisks lists the machine's disks.

@@ -28,7 +28,11 @@ func (x *Rescue) validate(b Bounds) error {
 	if x.Port < 0 || x.Port > 65535 {
 		return fmt.Errorf("port %d, want 1 to 65535", x.Port)
 	}
-	return cmp.Or(CheckKeys(x.Keys), checkToolbox(x.Toolbox), checkSeconds("idle for ", x.Seconds, b.Idle, b), CheckThen(x.Then))
+	keys := CheckKeys(x.Keys)
+	if len(x.Keys) == 0 && x.Password != "" {
+		keys = nil // at the console only
+	}
+	return cmp.Or(keys, CheckPassword(x.Password), checkToolbox(x.Toolbox), checkSeconds("idle for ", x.Seconds, b.Idle, b), CheckThen(x.Then))
 }
 
 func (x *Flash) validate(b Bounds) error {

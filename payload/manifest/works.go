@@ -40,11 +40,14 @@ func (x *Script) TimeLimit() time.Duration {
 	return time.Duration(cmp.Or(x.Seconds, 3600)) * time.Second
 }
 
-// Rescue lets people in by SSH, into a toolbox.
+// Rescue lets people in by SSH, or at the consoles, into a toolbox.
 type Rescue struct {
 	// Keys are lines as in OpenSSH's authorized_keys, without options. Each that
-	// is listed may do everything.
-	Keys []string `json:"keys"`
+	// is listed may do everything. There may be none where there is a Password.
+	Keys []string `json:"keys,omitzero"`
+	// Password is a hash of crypt(3), as [password.Parse] takes it, of what opens
+	// the machine's own consoles, and nothing else; empty leaves them closed.
+	Password string `json:"password,omitzero"`
 	// Toolbox is the root file system to work in; nil is the medium's own.
 	Toolbox *object.Ref `json:"toolbox,omitzero"`
 	// HostKey is [HostKeyBoot] or [HostKeyMachine]; empty is HostKeyBoot.

@@ -77,7 +77,7 @@ func TestRescueAtConsole(t *testing.T) {
 	if got := l.works.logins[0]; got.Password != hash || len(got.Keys) != 1 {
 		t.Errorf("logins %+v", got)
 	}
-	saw(t, l.lab, "host key SHA256:abc; login at the consoles by a password")
+	saw(t, l.lab, "login: Rescue: ssh -p 22 root@10.0.2.15, host key SHA256:abc; login at the consoles by a password")
 
 	l = newSimLab(t)
 	l.publish(t, 12)

@@ -85,6 +85,9 @@ type Config struct {
 	Dir string
 	// Greeting is shown to who gets a terminal: lines of plain text.
 	Greeting string
+	// Busy, where not nil, tells whether somebody is there who came another way: the
+	// server does not end for want of logins meanwhile.
+	Busy func() bool
 	// Log prints one line.
 	Log    func(format string, args ...any)
 	Limits Limits
@@ -196,6 +199,9 @@ func (s *Server) watch(ctx context.Context, ended <-chan error, idle time.Durati
 func (s *Server) quiet() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.config.Busy != nil && s.config.Busy() {
+		s.lastSeen = time.Now()
+	}
 	if len(s.logins) > 0 {
 		return 0
 	}
