@@ -63,6 +63,7 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		Drop:      loader.Drop,
 		Available: func() int64 { return hardware.Available(os.DirFS("/proc")) },
 		Identity:  func() manifest.Identity { return hardware.Identity(sysfs) },
+		Cmdline:   cmdline,
 		Now:       time.Now,
 		SetClock:  hardware.SetClock,
 		Recall:    func() state.State { return places().Load() },
@@ -178,4 +179,10 @@ func (k *keeper) disarm() error {
 		return nil
 	}
 	return k.dog.Disarm()
+}
+
+// cmdline returns the kernel's command line.
+func cmdline() string {
+	data, _ := os.ReadFile("/proc/cmdline") // without it there are no words
+	return string(data)
 }

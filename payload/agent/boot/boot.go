@@ -61,6 +61,8 @@ type Rooms struct {
 	// Available tells how many bytes of memory are free, -1 where that is unknown.
 	Available func() int64
 	Identity  func() manifest.Identity
+	// Cmdline is the kernel's command line.
+	Cmdline func() string
 	// Now is the firmware's clock, and SetClock sets the system's.
 	Now      func() time.Time
 	SetClock func(time.Time) error
@@ -166,8 +168,11 @@ func (b *boot) run(ctx context.Context) error {
 	b.startClock()
 	b.tellTrust()
 	for b.rounds = 1; ; b.rounds++ {
-		result := b.round(ctx)
-		if result != idle && result != started && b.rounds >= b.limits.Fallback {
+		result := failed
+		if len(b.medium.Site) > 0 {
+			result = b.round(ctx)
+		}
+		if result != idle && result != started && (b.rounds >= b.limits.Fallback || len(b.medium.Site) == 0) {
 			result = b.fallback(ctx)
 		}
 		if result == started {

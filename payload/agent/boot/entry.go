@@ -54,6 +54,8 @@ func (b *boot) start(ctx context.Context, j job) error {
 		return b.rescue(ctx, j)
 	case e.Flash != nil:
 		return b.flash(ctx, j)
+	case e.Live != nil:
+		return b.live(ctx, j)
 	}
 	return fmt.Errorf("%w: %q", errKind, j.entry.Unknown)
 }

@@ -114,9 +114,10 @@ func (b *boot) try(ctx context.Context, names []string, find lookup) end {
 }
 
 // finish notes what has done its work. A rescue has never: somebody may come later.
+// Nor has a live system, which does it for as long as it is there.
 func (b *boot) finish(jobs []job) {
 	for _, j := range jobs {
-		if j.entry.Rescue == nil {
+		if j.entry.Rescue == nil && j.entry.Live == nil {
 			b.done[tryKey(j.entry)] = true
 		}
 	}
@@ -188,6 +189,11 @@ func (b *boot) fallback(ctx context.Context) end {
 			net.Close()
 		}
 	}()
+	if len(b.medium.Site) == 0 {
+		b.Log("choose: this medium asks no site")
+		b.recall()
+		b.readStick()
+	}
 	jobs, names := map[string]job{}, []string(nil)
 	for i, e := range b.medium.Fallback {
 		name := fmt.Sprintf("fallback %d", i+1)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/agent/handover"
+	"github.com/farboot/farboot/payload/agent/live"
 	"github.com/farboot/farboot/payload/agent/local"
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/agent/script"
@@ -118,6 +119,10 @@ var reasons = []struct {
 	{flash.ErrImage, "bad-image"},
 	{caibx.ErrMalformed, "bad-image"},
 	{flash.ErrWrong, "corrupt"},
+	{live.ErrHypervisor, "no-hypervisor"},
+	{live.ErrXen, "xen-services"},
+	{live.ErrWord, "bad-word"},
+	{live.ErrService, "service-ended"},
 	{toolbox.ErrNone, "no-toolbox"},
 	{toolbox.ErrImage, "bad-toolbox"},
 	{toolbox.ErrDriver, "toolbox-driver"},
@@ -135,4 +140,5 @@ var reasons = []struct {
 	{fetch.ErrTooLarge, "too-large"},
 	{fetch.ErrRefused, "refused"},
 	{fetch.ErrNotFound, "not-found"},
+	{live.ErrMachine, "no-machine"},
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/farboot/farboot/payload/agent/control"
 	"github.com/farboot/farboot/payload/agent/handover"
+	"github.com/farboot/farboot/payload/agent/live"
 	"github.com/farboot/farboot/payload/agent/script"
 	"github.com/farboot/farboot/payload/agent/toolbox"
 	"github.com/farboot/farboot/payload/manifest"
@@ -28,6 +29,8 @@ type Tools interface {
 	Script(ctx context.Context, c script.Config) (script.Result, error)
 	// Login opens a port, for a Door whose Serve closes it.
 	Login(l Login) (Door, error)
+	// Live is live.Start.
+	Live(ctx context.Context, c live.Config) (Living, error)
 	Close() error
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/payload/agent/control"
+	"github.com/farboot/farboot/payload/agent/live"
 	"github.com/farboot/farboot/payload/agent/script"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
@@ -27,6 +28,7 @@ type works struct {
 	images         []string
 	logins         []Login
 	people         func(ctx context.Context, h control.Handlers, asks func(control.Next)) error // who logs in
+	living         func(c live.Config) (Living, error)
 	programs       []string
 	configs        []script.Config
 }
@@ -73,6 +75,10 @@ func (b *bench) Login(l Login) (Door, error) {
 		return nil, errors.New("rescue: address already in use")
 	}
 	return b, nil
+}
+
+func (b *bench) Live(_ context.Context, c live.Config) (Living, error) {
+	return b.living(c)
 }
 
 func (b *bench) Fingerprint() string { return "SHA256:abc" }
