@@ -134,7 +134,7 @@ func (r *Reader) want(i, last int) *chunk {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stats.Reads++
-	last = max(last, r.ahead(i))
+	last = r.ahead(i, last)
 	c := r.held[r.index.Chunks[i].ID]
 	if c == nil {
 		run := r.run(i, last)
@@ -225,9 +225,10 @@ type stream struct {
 	window int64 // how far is read ahead, in bytes
 }
 
-// ahead returns the last chunk that is to be read ahead with chunk i, or i, and
-// remembers that i was read.
-func (r *Reader) ahead(i int) int {
+// ahead returns up to which chunk a read of chunks i to last and what comes after it
+// are to be brought, as far as that can wait in memory, and remembers that i was read.
+func (r *Reader) ahead(i, last int) int {
+	most := min(r.config.Limits.Ahead, r.config.Limits.Memory/4)
 	s := stream{next: i + 1}
 	for k, old := range r.streams {
 		if i != old.next && i != old.next-1 {
@@ -235,12 +236,13 @@ func (r *Reader) ahead(i int) int {
 		}
 		if s = old; i == s.next {
 			s.next++
-			s.window = min(max(2*s.window, r.index.Max), r.config.Limits.Ahead, r.config.Limits.Memory/4)
+			s.window = min(max(2*s.window, r.index.Max), most)
 		}
 		r.streams = append(r.streams[:k], r.streams[k+1:]...)
 		break
 	}
 	r.streams = append([]stream{s}, r.streams[:min(len(r.streams), r.config.Limits.Streams-1)]...)
-	end := min(r.index.Start(i)+r.index.Len(i)+s.window, r.Size())
-	return r.index.At(end - 1)
+	end := r.index.Chunks[i].End
+	window := max(s.window, min(r.index.Chunks[last].End-end, most))
+	return r.index.At(min(end+window, r.Size()) - 1)
 }
