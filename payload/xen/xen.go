@@ -208,7 +208,10 @@ func (p *placer) plan(c Config, image *image, head *header, i info, t trampoline
 	p.segments = append(p.segments,
 		Segment{Name: "information", Addr: infoAt, Size: pages(size), Data: i.encode()},
 		Segment{Name: "trampoline", Addr: codeAt, Size: pageSize, Data: t.encode()})
-	return &Plan{Segments: p.segments, Entry: codeAt}, p.check()
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	return &Plan{Segments: p.segments, Entry: codeAt}, nil
 }
 
 // pages rounds up to whole pages.
