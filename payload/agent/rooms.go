@@ -68,6 +68,7 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		SetClock:  hardware.SetClock,
 		Recall:    func() state.State { return places().Load() },
 		Remember:  func(s state.State) error { return places().Save(s) },
+		Secret:    func(machine string) ([]byte, string, error) { return places().Secret(machine) },
 		Places:    func() []string { return places().Names() },
 		Holder:    func() string { return places().Holder() },
 		Network: func(ctx context.Context, limits network.Limits, networks ...netconf.Network) boot.Network {

@@ -66,8 +66,9 @@ type Rooms struct {
 	// Now is the firmware's clock, and SetClock sets the system's.
 	Now      func() time.Time
 	SetClock func(time.Time) error
-	// Recall, Remember, Places and Holder are persist's Load, Save, Names and
-	// Holder.
+	// Secret, Recall, Remember, Places and Holder are persist's Secret, Load, Save,
+	// Names and Holder.
+	Secret   func(machine string) (secret []byte, from string, err error)
 	Recall   func() state.State
 	Remember func(state.State) error
 	Places   func() []string

@@ -51,6 +51,7 @@ type lab struct {
 
 	next      func() error // the network's, nil is always there
 	load      func() error
+	loadXen   func(handover.Xen) error
 	execute   func() error
 	available int64
 	drivers   int64         // what is free beside when they are dropped
@@ -218,6 +219,7 @@ func (l *lab) rooms() Rooms {
 			l.clock = t
 			return nil
 		},
+		Secret:   l.works.keep,
 		Recall:   l.recall,
 		Remember: l.save,
 		Places:   func() []string { return l.places },
@@ -236,6 +238,7 @@ func (l *lab) rooms() Rooms {
 			return nil, "", fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 		},
 		Load:    l.loadKernel,
+		LoadXen: func(x handover.Xen) error { return l.loadXen(x) },
 		Objects: l.onMedium(),
 		Systems: func(context.Context) ([]local.System, func() error, error) {
 			return nil, nil, fmt.Errorf("%w: no disk", local.ErrNone)

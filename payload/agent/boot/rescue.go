@@ -10,6 +10,8 @@ import (
 	"github.com/farboot/farboot/payload/agent/login"
 	"github.com/farboot/farboot/payload/agent/sshd"
 	"github.com/farboot/farboot/payload/guard"
+	"github.com/farboot/farboot/payload/manifest"
+	"github.com/farboot/farboot/payload/report"
 )
 
 // Login says whom a rescue lets in, and where: by SSH who has one of the keys, if
@@ -50,7 +52,7 @@ func (b *boot) rescue(ctx context.Context, j job) error {
 		return err
 	}
 	door, err := shop.Login(Login{Port: x.ListenPort(), Password: x.Password, Config: sshd.Config{
-		Keys: keys, Env: append(b.info(j).Environ(), j.machine.Env.List()...), Dir: "/root",
+		Keys: keys, HostKey: b.hostKey(x), Env: append(b.info(j).Environ(), j.machine.Env.List()...), Dir: "/root",
 		Greeting: b.greeting(j), Log: b.audit, Limits: sshd.DefaultLimits(),
 	}})
 	if err != nil {
@@ -77,6 +79,21 @@ func (b *boot) rescue(ctx context.Context, j job) error {
 		b.Story.Status("ended: " + err.Error())
 	}
 	return b.after(ctx, j, next, asked)
+}
+
+// hostKey returns the seed of the key that the machine keeps, where the entry wants
+// one and there is a place for it; otherwise nil, and it is made for this boot only.
+func (b *boot) hostKey(x *manifest.Rescue) []byte {
+	if x.HostKey != manifest.HostKeyMachine {
+		return nil
+	}
+	seed, from, err := b.Secret(report.Of(b.Identity()).ID())
+	if err != nil {
+		b.Log("rescue: host key: %v; it is made anew for this boot", err)
+		return nil
+	}
+	b.Log("rescue: host key: this machine's, kept on %s", from)
+	return seed
 }
 
 // serve lets people in until somebody asks for what comes next.

@@ -96,6 +96,37 @@ func TestRescueAtConsole(t *testing.T) {
 	saw(t, l.lab, "fallback 1: Rescue: login at the consoles by a password")
 }
 
+// A machine shows the host key that it keeps, where the entry says so and it can; the
+// key itself is neither printed nor reported.
+func TestRescueHostKey(t *testing.T) {
+	for name, c := range map[string]struct {
+		x            manifest.Rescue
+		secret, want string
+		line         string
+	}{
+		"kept":     {manifest.Rescue{HostKey: manifest.HostKeyMachine}, "32 bytes that nobody is to see..", "32 bytes that nobody is to see..", "rescue: host key: this machine's, kept on the stick of serial-414243"},
+		"no place": {manifest.Rescue{HostKey: manifest.HostKeyMachine}, "", "", "rescue: host key: no stick; it is made anew for this boot"},
+		"unasked":  {manifest.Rescue{HostKey: manifest.HostKeyBoot}, "32 bytes that nobody is to see..", "", "login: done"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := rescued(t, c.x)
+			l.publishTools(t)
+			if c.secret != "" {
+				l.works.secret = []byte(c.secret)
+			}
+			l.works.people = func(context.Context, control.Handlers, func(control.Next)) error { return sshd.ErrIdle }
+			_ = l.run(t)
+			if got := string(l.works.logins[0].HostKey); got != c.want {
+				t.Errorf("the host key is %q, want %q", got, c.want)
+			}
+			saw(t, l.lab, c.line)
+			if said := fmt.Sprintf("%s %+v", l.lines, l.reports); strings.Contains(said, "nobody is to see") {
+				t.Error("the key is in what is printed or reported")
+			}
+		})
+	}
+}
+
 // A rescue that nobody comes to ends as its entry says, and one that cannot listen
 // is followed by the next entry.
 func TestRescueEnds(t *testing.T) {

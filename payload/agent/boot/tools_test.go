@@ -29,8 +29,17 @@ type works struct {
 	logins         []Login
 	people         func(ctx context.Context, h control.Handlers, asks func(control.Next)) error // who logs in
 	living         func(c live.Config) (Living, error)
+	secret         []byte // that the machine keeps
 	programs       []string
 	configs        []script.Config
+}
+
+// keep stands for persist's Secret.
+func (w *works) keep(machine string) ([]byte, string, error) {
+	if w.secret == nil {
+		return nil, "", errors.New("no stick")
+	}
+	return w.secret, "the stick of " + machine, nil
 }
 
 // bench is one toolbox of the lab that is open.

@@ -158,12 +158,15 @@ func (p *Places) places() []place {
 	if v, ok := findVariable(p.Sys, p.variable()); ok && !p.lost[v.String()] {
 		found = append(found, v)
 	}
-	for _, s := range findSticks(p.Sys, p.Dev, p.Build) {
-		if !p.lost[s.String()] {
-			found = append(found, s)
-		}
+	for _, s := range p.sticks() {
+		found = append(found, s)
 	}
 	return found
+}
+
+// sticks lists the sticks among them.
+func (p *Places) sticks() []stick {
+	return slices.DeleteFunc(findSticks(p.Sys, p.Dev, p.Build), func(s stick) bool { return p.lost[s.String()] })
 }
 
 // within calls f, which belongs to a place, and gives the place up if that takes

@@ -3,6 +3,7 @@ package sshd
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -289,4 +290,19 @@ func TestLogins(t *testing.T) {
 	second.Close()
 	l.said("login 2", "logged out")
 	newSession(t, l.login(anna)).Close()
+}
+
+// A host key that is given is the server's, in every boot; one that is not is made.
+func TestHostKey(t *testing.T) {
+	anna := newPerson(t)
+	with := func(seed string) string {
+		return open(t, 0, func(c *Config) { c.HostKey = []byte(seed) }, anna).Fingerprint()
+	}
+	one, two := strings.Repeat("a", ed25519.SeedSize), strings.Repeat("b", ed25519.SeedSize)
+	if with(one) != with(one) || with(one) == with(two) || with("") == with("") {
+		t.Error("host keys are not those that were given")
+	}
+	if _, err := New(Config{Keys: []string{anna.line("anna")}, HostKey: []byte("short"), Limits: DefaultLimits()}); err == nil || strings.Contains(err.Error(), "short") {
+		t.Errorf("a short seed: %v", err)
+	}
 }

@@ -1,7 +1,7 @@
 // Package sshd lets people into the toolbox by SSH: a terminal, single commands,
 // and files by sftp. Nothing else that SSH can do is there.
 //
-// [New] makes a server with a host key of its own, whose [Server.Fingerprint]
+// [New] makes a server with a host key, whose [Server.Fingerprint]
 // belongs on the screen, and [Server.Serve] lets people in until it is stopped.
 // The package promises that nobody gets in but who holds a key that was listed;
 // that what is said about a login is said of the key which logged in, and not of
@@ -77,6 +77,9 @@ func DefaultLimits() Limits {
 type Config struct {
 	// Keys are lines as [authkey.Parse] takes them. There is at least one.
 	Keys []string
+	// HostKey is the seed of the server's own key, of ed25519.SeedSize bytes; nil makes
+	// a key that nobody ever saw.
+	HostKey []byte
 	// Processes are the toolbox's.
 	Processes *toolbox.Processes
 	// Env is the environment beside [toolbox.Environ].
@@ -115,8 +118,8 @@ type Server struct {
 	lastSeen time.Time
 }
 
-// New returns a server with a host key that was made just now and lies in memory
-// only. Random numbers have to be ready.
+// New returns a server. A host key that is not given is made just now and lies in
+// memory only. Random numbers have to be ready.
 func New(c Config) (*Server, error) {
 	s := &Server{
 		config: c, keys: map[string]authkey.Key{}, logins: map[*login]bool{},
@@ -133,11 +136,7 @@ func New(c Config) (*Server, error) {
 	if len(s.keys) == 0 {
 		return nil, errors.New("rescue: there is no key to log in with")
 	}
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("rescue: host key: %w", err)
-	}
-	signer, err := ssh.NewSignerFromKey(private)
+	signer, err := hostKey(c.HostKey)
 	if err != nil {
 		return nil, fmt.Errorf("rescue: host key: %w", err)
 	}
@@ -146,6 +145,21 @@ func New(c Config) (*Server, error) {
 	var once sync.Once
 	s.stop = func(message string) { once.Do(func() { s.part(message) }) }
 	return s, nil
+}
+
+// hostKey returns the key of a seed, or a new one.
+func hostKey(seed []byte) (ssh.Signer, error) {
+	switch len(seed) {
+	case ed25519.SeedSize:
+		return ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(seed))
+	case 0:
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		return ssh.NewSignerFromKey(private)
+	}
+	return nil, fmt.Errorf("a seed of %d bytes, want %d", len(seed), ed25519.SeedSize)
 }
 
 // Fingerprint returns the host key's "SHA256:...", as ssh shows it to who logs in
