@@ -27,6 +27,18 @@ function failed {
 	terminal_output --append serial
 fi
 `
+	// lock is in force from the moment that it was read. Of the commands before it
+	// none waits for a key.
+	lock = "set superusers=" + Admin + "\nexport superusers\npassword_pbkdf2 " + Admin + " %s\n"
+	// defaultID names the entry that starts where nobody chooses.
+	defaultID = "default"
+	// nothingSigned keeps a menu without entries from becoming a command line.
+	nothingSigned = `if [ "$lockdown" = y ]; then
+	echo 'Secure Boot is on, and nothing on this medium starts under it.'
+	sleep 10
+	reboot
+fi
+`
 	// search asks the device that GRUB was started from before all others: a
 	// dying disk can take minutes to answer.
 	search = "search --no-floppy --file --set=root --hint=%s %s"
@@ -44,6 +56,9 @@ func Config(m Menu) (string, error) {
 	}
 	var b strings.Builder
 	b.WriteString(header)
+	if m.Password != "" {
+		fmt.Fprintf(&b, lock, m.Password)
+	}
 	for _, p := range ports {
 		fmt.Fprintf(&b, serialBlock, p.address, p.speed, p.word, p.parity)
 	}
@@ -51,33 +66,53 @@ func Config(m Menu) (string, error) {
 	if len(m.Entries) == 1 {
 		timeout = 0 // nothing to choose, and a byte of noise on the line would stop the clock for ever
 	}
-	fmt.Fprintf(&b, "set default=0\nset timeout=%d\n", timeout)
-	for _, e := range m.Entries {
-		text, err := e.script()
+	first := "0"
+	if m.Default > 0 {
+		first = defaultID
+	}
+	fmt.Fprintf(&b, "set default=%s\nset timeout=%d\n", first, timeout)
+	for i, e := range m.Entries {
+		text, err := e.script(m.options(i))
 		if err != nil {
 			return "", err
 		}
 		b.WriteString(text)
 	}
+	if m.starts(firmware{platform: UEFI, secure: true}) < 0 {
+		b.WriteString(nothingSigned)
+	}
 	return b.String(), nil
+}
+
+// options returns the options of an entry's menuentry. An entry is known by an id
+// where it is not the first: those before it may not be shown.
+func (m Menu) options(i int) string {
+	var options string
+	if i > 0 && i == m.Default {
+		options += "--id " + defaultID + " "
+	}
+	if m.Password != "" && !m.Entries[i].Locked {
+		options += "--unrestricted "
+	}
+	return options
 }
 
 // script returns the entry's part of grub.cfg. "--" keeps a title that starts
 // with a dash from being an option.
-func (e Entry) script() (string, error) {
+func (e Entry) script(options string) (string, error) {
 	title, err := Quote(e.Title)
 	if err != nil {
 		return "", err
 	}
-	start := e.Linux.commands
-	if e.Xen != nil {
-		start = e.Xen.commands
-	}
-	lines, err := start()
+	kind, err := e.kind()
 	if err != nil {
 		return "", err
 	}
-	lines = wrap("menuentry -- "+title+" {", append(lines, "failed"), "}")
+	lines, err := kind.commands()
+	if err != nil {
+		return "", err
+	}
+	lines = wrap("menuentry "+options+"-- "+title+" {", append(lines, "failed"), "}")
 	if e.Unsigned() {
 		lines = guard(`[ "$lockdown" != y ]`, lines)
 	}
@@ -113,13 +148,23 @@ func guard(command string, lines []string) []string {
 	return wrap("if "+command+"; then", lines, "fi")
 }
 
+// either returns lines of which the first run where a command succeeds, and the
+// others where it does not.
+func either(command string, yes, no []string) []string {
+	return slices.Concat([]string{"if " + command + "; then"}, indent(yes), []string{"else"}, indent(no), []string{"fi"})
+}
+
 // wrap indents lines between an opening and a closing one.
 func wrap(open string, lines []string, end string) []string {
-	out := []string{open}
-	for _, l := range lines {
-		out = append(out, "\t"+l)
+	return slices.Concat([]string{open}, indent(lines), []string{end})
+}
+
+func indent(lines []string) []string {
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		out[i] = "\t" + l
 	}
-	return append(out, end)
+	return out
 }
 
 // quoteAll quotes words and joins them with blanks.
@@ -181,8 +226,20 @@ func MenuModules(m Menu) []string {
 		"serial", "terminal", "linux", "boot",
 		"echo", "sleep", "reboot", "ls",
 	}
-	if slices.ContainsFunc(m.Entries, func(e Entry) bool { return e.Xen != nil }) {
-		modules = append(modules, xenModules...)
+	for _, f := range []struct {
+		modules []string
+		wants   func(Entry) bool
+	}{
+		{[]string{"multiboot2", "gzio"}, func(e Entry) bool { return e.Xen != nil }},
+		{[]string{"chain", "drivemap"}, func(e Entry) bool { return e.Chain != nil && e.Chain.Disk > 0 }},
+		{[]string{"minicmd"}, func(e Entry) bool { return e.Chain != nil && e.Chain.Disk == 0 }}, // exit
+	} {
+		if slices.ContainsFunc(m.Entries, f.wants) {
+			modules = append(modules, f.modules...)
+		}
+	}
+	if m.Password != "" {
+		modules = append(modules, "password_pbkdf2")
 	}
 	return modules
 }

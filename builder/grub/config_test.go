@@ -44,6 +44,25 @@ func menus() map[string]Menu {
 			{Title: "--id=" + all[:50], Linux: &Linux{Kernel: "/k", Cmdline: `a=1 "dyndbg=file x.c  +p; { $root" $a ${b} * ? [c] # ; } || && < > end`}},
 			{Title: all[40:], Linux: &Linux{Kernel: "/k", Cmdline: "x=" + legal(all)}},
 		}},
+		"kinds": {Timeout: 5, Consoles: []string{"tty0"}, Default: 1, Password: password, Entries: []Entry{
+			{Title: "Memory test", Linux: &Linux{Kernel: "/m/memtest", Unsigned: true}},
+			{Title: "Xen", Xen: xen()},
+			{Title: "Ask the site", Linux: agent},
+			{Title: "Installed system", Chain: &Chain{Disk: 1}},
+			{Title: "Debian", Chain: &Chain{Disk: 3, EFI: "/EFI/debian/shimx64.efi"}},
+			{Title: "Next device", Locked: true, Chain: &Chain{}},
+		}},
+		"xen-alone": {Entries: []Entry{{Title: "Xen", Xen: xen()}}},
+	}
+}
+
+// password is what grub-mkpasswd-pbkdf2 printed for "secret".
+const password = "grub.pbkdf2.sha512.10000.E3BE149AE308B8FE5AA7E5C2A1300D7F169E7BDA8E956AED0B267C8DBE4F4DA513CBCD2A626D6252F0BF00CA5CD67635280DC0AA2448899DE7313982B82E7D7D.F622F0E5D2BAB3A2D7031127AA8B781E0BAB898096425C544F2D5D16363FE372B87BF60AC24451B7184BB18316650856AC542811618A735CF764DCACE213CCF2"
+
+func xen() *Xen {
+	return &Xen{
+		Hypervisor: "/m/xen", Options: "console=com1 dom0_mem=512M", EFIModule: "/boot/grub/x86_64-efi/multiboot2.mod",
+		Modules: []Module{{"/live/vmlinuz", `console=hvc0 "dyndbg=file x.c  +p"`}, {"/live/initrd.img", ""}, {"/m/ucode", "ucode"}},
 	}
 }
 
@@ -129,12 +148,20 @@ func TestModulesHaveCommands(t *testing.T) {
 	if err != nil {
 		t.Fatalf("this test needs the package grub-pc-bin: %v", err)
 	}
-	modules, err := closure(os.DirFS(dir), MenuModules(menus()["several"]))
+	for name, menu := range menus() {
+		t.Run(name, func(t *testing.T) { testCommands(t, dir, string(list), menu) })
+	}
+}
+
+// testCommands finds the commands of a menu's script in GRUB's list.
+func testCommands(t *testing.T, dir, list string, menu Menu) {
+	modules, err := closure(os.DirFS(dir), MenuModules(menu))
 	if err != nil {
 		t.Fatal(err)
 	}
-	have := map[string]bool{"set": true, "function": true, "failed": true} // the core's, the parser's, ours
-	for line := range strings.Lines(string(list)) {
+	// The core's, the parser's, ours; and those that run under UEFI alone.
+	have := map[string]bool{"set": true, "export": true, "insmod": true, "function": true, "failed": true}
+	for line := range strings.Lines(list) {
 		command, module, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		for _, m := range modules {
 			if m == module {
@@ -146,7 +173,7 @@ func TestModulesHaveCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := Config(menus()["several"])
+	config, err := Config(menu)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +182,7 @@ func TestModulesHaveCommands(t *testing.T) {
 			words = words[1:]
 		}
 		switch words[0] {
-		case "then", "fi", "}":
+		case "then", "else", "fi", "}":
 		default:
 			if !have[words[0]] {
 				t.Errorf("no module has the command %q", words[0])
@@ -190,6 +217,29 @@ func TestConfigRefuses(t *testing.T) {
 		"kernel long":       func(m *Menu) { m.Entries[0].Linux.Kernel = "/" + strings.Repeat("k", maxPath) },
 		"initrd newc":       func(m *Menu) { m.Entries[0].Linux.Initrds = []string{"newc:x:/k"} },
 		"many initrds":      func(m *Menu) { m.Entries[0].Linux.Initrds = make([]string, maxInitrds+1) },
+		"no kind":           func(m *Menu) { m.Entries[0].Linux = nil },
+		"two kinds":         func(m *Menu) { m.Entries[0].Chain = &Chain{} },
+		"default":           func(m *Menu) { m.Default = 1 },
+		"default below 0":   func(m *Menu) { m.Default = -1 },
+		"password":          func(m *Menu) { m.Password = "secret" },
+		"password reboots":  func(m *Menu) { m.Password = password + "; reboot" },
+		"password of weeks": func(m *Menu) { m.Password = strings.Replace(password, ".10000.", ".999999999.", 1) },
+		"password of a day": func(m *Menu) { m.Password = strings.Replace(password, ".10000.", ".9999.", 1) },
+		"lock, no password": func(m *Menu) { m.Entries = append(m.Entries, m.Entries[0]); m.Entries[1].Locked = true },
+		"locked default":    func(m *Menu) { m.Password, m.Entries[0].Locked = password, true },
+		"locked next best":  func(m *Menu) { lockedNextBest(m) },
+		"xen without dom0":  func(m *Menu) { m.Entries[0] = Entry{Title: "X", Xen: &Xen{Hypervisor: "/x", EFIModule: "/m"}} },
+		"many modules":      func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.Modules = make([]Module, maxModules+1) }) },
+		"xen's options":     func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.Options = `a\b` }) },
+		"long options":      func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.Options = strings.Repeat("a", maxXenLine+1) }) },
+		"dom0's line":       func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.Modules[0].Args = "a\nreboot" }) },
+		"xen's path":        func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.Hypervisor = "--quirk-bad-kludge" }) },
+		"module's path":     func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.Modules[1].Path = "/a b" }) },
+		"UEFI module":       func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.EFIModule = "" }) },
+		"disk":              func(m *Menu) { m.Entries[0] = Entry{Title: "D", Chain: &Chain{Disk: MaxDisk + 1}} },
+		"disk below 0":      func(m *Menu) { m.Entries[0] = Entry{Title: "D", Chain: &Chain{Disk: -1}} },
+		"medium's loader":   func(m *Menu) { m.Entries[0] = Entry{Title: "D", Chain: &Chain{EFI: "/efi/boot/bootx64.efi"}} },
+		"EFI device":        func(m *Menu) { m.Entries[0] = Entry{Title: "D", Chain: &Chain{EFI: "(hd0)/x.efi"}} },
 		"platform":          func(m *Menu) { m.Entries[0].Platform = "pc ]; reboot; [" },
 		"vga=ask":           func(m *Menu) { m.Entries[0].Linux.Cmdline = "quiet vga=ask" },
 		"cmdline newline":   func(m *Menu) { m.Entries[0].Linux.Cmdline = "a\nreboot" },
@@ -210,6 +260,34 @@ func TestConfigRefuses(t *testing.T) {
 	m.Entries[0].Linux.Cmdline = strings.Repeat("a", maxLine-len("BOOT_IMAGE=/k "))
 	if _, err := Config(m); err != nil {
 		t.Errorf("longest command line: %v", err)
+	}
+}
+
+// lockedNextBest locks what starts under Secure Boot, where the default is not
+// shown.
+func lockedNextBest(m *Menu) {
+	linux := m.Entries[0]
+	linux.Locked, m.Password = true, password
+	m.Entries = []Entry{{Title: "X", Xen: xen()}, linux, m.Entries[0]}
+}
+
+// spoiled returns an entry with a mistake.
+func spoiled(spoil func(*Xen)) Entry {
+	x := xen()
+	spoil(x)
+	return Entry{Title: "X", Xen: x}
+}
+
+func TestXenConsole(t *testing.T) {
+	for want, consoles := range map[string][]string{
+		"console=vga,com1 com1=115200,8n1": {"tty0", "ttyS0,115200"},
+		"console=com2 com2=57600,7e1":      {"ttyS1,57600e7", "hvc0", "ttyS3"},
+		"console=com1 com1=9600,8n1":       {"ttyS0"},
+		"":                                 {"hvc0", "ttyS9"},
+	} {
+		if got := XenConsole(consoles); got != want {
+			t.Errorf("%q: %q, want %q", consoles, got, want)
+		}
 	}
 }
 
@@ -248,7 +326,9 @@ func TestCmdlineWords(t *testing.T) {
 func FuzzConfig(f *testing.F) {
 	for _, menu := range menus() {
 		for _, e := range menu.Entries {
-			f.Add(e.Title, e.Linux.Cmdline)
+			if e.Linux != nil {
+				f.Add(e.Title, e.Linux.Cmdline)
+			}
 		}
 	}
 	f.Add(`It's'; reboot; '`, `a='b'`)
@@ -283,7 +363,32 @@ func FuzzConfig(f *testing.F) {
 		if got := loaderCmdline(line); got != strings.TrimSuffix("/k "+cmdline, " ") {
 			t.Fatalf("the kernel would see %q, not %q", got, cmdline)
 		}
+		if len(cmdline) <= maxXenLine {
+			throughXen(t, cmdline)
+		}
 	})
+}
+
+// throughXen follows a line to Xen and to dom0: what comes out must be what went
+// in. GRUB leaves the file's name out.
+func throughXen(t *testing.T, line string) {
+	x := &Xen{Hypervisor: "/x", Options: line, EFIModule: "/m", Modules: []Module{{"/k", line}}}
+	text, err := Config(Menu{Entries: []Entry{{Title: "X", Xen: x}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := map[string]string{}
+	for _, words := range parseScript(t, text) {
+		if words[0] == "if" && len(words) > 2 {
+			lines[words[1]] = loaderCmdline(words[2:])
+		}
+	}
+	want := map[string]string{"multiboot2": strings.TrimSuffix("/x "+line, " "), "module2": strings.TrimSuffix("--nounzip /k "+line, " ")}
+	for command, want := range want {
+		if got := lines[command]; got != want {
+			t.Fatalf("%s would hand over %q, not %q", command, got, want)
+		}
+	}
 }
 
 // loaderCmdline joins arguments as grub_create_loader_cmdline does

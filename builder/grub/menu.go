@@ -20,17 +20,28 @@ type Menu struct {
 	// menu appears on the screen and on the last serial port among them that
 	// the machine has.
 	Consoles []string
-	// Entries has at least one; the first is the default.
+	// Entries has at least one.
 	Entries []Entry
+	// Default is the index of the entry that starts where nobody chooses. Where it
+	// is not shown the first that is takes its place.
+	Default int
+	// Password, where set, is what grub-mkpasswd-pbkdf2 prints: "grub.pbkdf2...."
+	// Whoever wants GRUB's command line, its editor or a locked entry is asked for
+	// the name "admin" and it. Without one they are open to whoever is at the
+	// keyboard, as the machine is.
+	Password string
 }
 
-// Entry is one line of the menu. Exactly one of Linux and Xen is set.
+// Entry is one line of the menu. Exactly one of Linux, Xen and Chain is set.
 type Entry struct {
 	Title string
 	// Platform limits the entry to one kind of firmware.
 	Platform Platform
-	Linux    *Linux
-	Xen      *Xen
+	// Locked entries start for those who know the password.
+	Locked bool
+	Linux  *Linux
+	Xen    *Xen
+	Chain  *Chain
 }
 
 // Platform is a kind of firmware, as $grub_platform names it.
@@ -50,6 +61,8 @@ type Linux struct {
 	// Cmdline reaches the kernel as it is, behind GRUB's own
 	// "BOOT_IMAGE=<kernel>".
 	Cmdline string
+	// Unsigned says that nobody signed the kernel.
+	Unsigned bool
 }
 
 // Limits of a Menu.
@@ -85,7 +98,10 @@ func (m Menu) Validate() error {
 			return fmt.Errorf("menu: entry %d: %w", i+1, err)
 		}
 	}
-	return nil
+	if m.Default < 0 || m.Default >= len(m.Entries) {
+		return fmt.Errorf("menu: default %d of %d entries", m.Default, len(m.Entries))
+	}
+	return m.checkLocks()
 }
 
 func (e Entry) validate() error {
@@ -95,20 +111,43 @@ func (e Entry) validate() error {
 	if e.Platform != Any && e.Platform != BIOS && e.Platform != UEFI {
 		return fmt.Errorf("platform %q: want %q, %q or none", e.Platform, BIOS, UEFI)
 	}
-	switch {
-	case (e.Linux == nil) == (e.Xen == nil):
-		return errors.New("want exactly one kind of entry")
-	case e.Xen != nil:
-		return e.Xen.validate()
+	kind, err := e.kind()
+	if err != nil {
+		return err
 	}
-	return e.Linux.validate()
+	return kind.validate()
+}
+
+// kind is what an entry starts.
+type kind interface {
+	validate() error
+	// commands returns what starts it; what comes behind runs where that failed.
+	commands() ([]string, error)
+}
+
+// kind returns the one kind of the entry.
+func (e Entry) kind() (kind, error) {
+	var kinds []kind
+	if e.Linux != nil {
+		kinds = append(kinds, e.Linux)
+	}
+	if e.Xen != nil {
+		kinds = append(kinds, e.Xen)
+	}
+	if e.Chain != nil {
+		kinds = append(kinds, e.Chain)
+	}
+	if len(kinds) != 1 {
+		return nil, errors.New("want exactly one kind of entry")
+	}
+	return kinds[0], nil
 }
 
 // Unsigned tells that the entry cannot start under Secure Boot, where it is not
-// shown: nothing signs multiboot kernels, and GRUB's module for them is refused.
-func (e Entry) Unsigned() bool { return e.Xen != nil }
+// shown. Nobody signs kernels for multiboot2, and GRUB's module for it is refused.
+func (e Entry) Unsigned() bool { return e.Xen != nil || e.Linux != nil && e.Linux.Unsigned }
 
-func (l Linux) validate() error {
+func (l *Linux) validate() error {
 	if len(l.Initrds) > maxInitrds {
 		return fmt.Errorf("%d initrds, at most %d", len(l.Initrds), maxInitrds)
 	}
@@ -121,7 +160,7 @@ func (l Linux) validate() error {
 }
 
 // checkCmdline refuses a command line that would not arrive whole.
-func (l Linux) checkCmdline() error {
+func (l *Linux) checkCmdline() error {
 	words, err := cmdlineWords(l.Cmdline)
 	if err != nil {
 		return err

@@ -81,5 +81,10 @@ func parseScript(t *testing.T, script string) [][]string {
 
 // known tells whether text starts with a variable that farboot itself writes.
 func known(text string) bool {
-	return strings.HasPrefix(text, "$grub_platform") || strings.HasPrefix(text, "$root")
+	for _, name := range []string{"$grub_platform", "$root", "$lockdown", "$disk", "($disk)"} {
+		if strings.HasPrefix(text, name) {
+			return true
+		}
+	}
+	return false
 }

@@ -38,9 +38,6 @@ const (
 	maxXenLine = 1007
 )
 
-// xenModules are what a core image needs for Xen beside the others.
-var xenModules = []string{"multiboot2", "gzio"}
-
 func (x *Xen) validate() error {
 	if len(x.Modules) == 0 || len(x.Modules) > maxModules {
 		return fmt.Errorf("%d modules, want 1 to %d", len(x.Modules), maxModules)

@@ -139,6 +139,8 @@ func (c *composer) entryFiles(e recipe.MenuEntry, entry grub.Entry) error {
 	switch {
 	case e.Xen != nil:
 		return c.xenFiles(e, entry.Xen)
+	case e.Memtest != nil:
+		return c.menuFile(entry.Linux.Kernel, e.Memtest.Input)
 	case e.Linux != nil:
 		if err := c.menuFile(entry.Linux.Kernel, e.Linux.Kernel); err != nil {
 			return err

@@ -28,7 +28,7 @@ func hasXen(r *recipe.Medium) bool {
 // bootloader's.
 func bootXen(r *recipe.Medium, e recipe.MenuEntry, dir string) *grub.Xen {
 	x := &grub.Xen{Hypervisor: dir + "xen", Options: e.Xen.Options, EFIModule: "/" + multibootPath}
-	if !strings.Contains(" "+x.Options, " console=") {
+	if !hasOption(x.Options, "console") {
 		x.Options = join(grub.XenConsole(r.Console), x.Options)
 	}
 	if e.HasAgent() {

@@ -32,8 +32,7 @@ func IPXE(m grub.Menu) (string, error) {
 	}
 	var b strings.Builder
 	b.WriteString("#!ipxe\n# Written by farboot.\n")
-	// What iPXE cannot start is not in its menu.
-	m.Entries = slices.DeleteFunc(slices.Clone(m.Entries), func(e grub.Entry) bool { return e.Linux == nil })
+	m = offered(m)
 	if len(m.Entries) == 0 {
 		b.WriteString("echo Nothing on this medium can be started by iPXE.\n")
 	}
@@ -47,7 +46,7 @@ func IPXE(m grub.Menu) (string, error) {
 	}
 	b.WriteString(text)
 	for i, e := range m.Entries {
-		text, err := boot(e.Linux)
+		text, err := start(e)
 		if err != nil {
 			return "", fmt.Errorf("menu: entry %d: %w", i+1, err)
 		}
@@ -55,6 +54,29 @@ func IPXE(m grub.Menu) (string, error) {
 	}
 	b.WriteString(retry)
 	return b.String(), nil
+}
+
+// offered returns the menu without what iPXE cannot start: Xen, which wants
+// multiboot2, and what is locked, since iPXE asks for no password. What starts
+// where nobody chooses comes first.
+func offered(m grub.Menu) grub.Menu {
+	entries := slices.Concat(m.Entries[m.Default:m.Default+1], m.Entries[:m.Default], m.Entries[m.Default+1:])
+	m.Entries = slices.DeleteFunc(entries, func(e grub.Entry) bool { return e.Xen != nil || e.Locked })
+	m.Default = 0
+	return m
+}
+
+// start returns what starts an entry.
+func start(e grub.Entry) (string, error) {
+	if e.Linux != nil {
+		return boot(e.Linux)
+	}
+	// Firmware goes on with its next device where iPXE returns to it.
+	next := "exit\n"
+	if e.Chain.Disk > 0 {
+		next = fmt.Sprintf("%s\nsanboot --no-describe --drive %#x || goto failed\n", onPlatform(grub.UEFI, "exit"), 0x7f+e.Chain.Disk)
+	}
+	return next, nil
 }
 
 // chooseFirst goes to the first entry that suits the firmware.

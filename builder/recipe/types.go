@@ -82,8 +82,16 @@ type Medium struct {
 	// Timeout is how long the menu waits, in seconds. Default 3; 0 boots at once,
 	// as a menu with one entry does.
 	Timeout *int `yaml:"timeout" json:"timeout,omitzero"`
-	// Menu lists the bootloader's entries; the first is the default. Without
-	// one the menu has the agent alone.
+	// Default is the title of the entry that starts where nobody chooses. Default
+	// is the first. Where it is not shown, the first that is takes its place.
+	Default string `yaml:"default" json:"default,omitzero"`
+	// Password is what grub-mkpasswd-pbkdf2 prints: then GRUB's editor, its command
+	// line and locked entries are for those who know it, under the name "admin".
+	// Without one whoever is at the keyboard can change what is started. It guards
+	// no disk and no medium: whoever can start another one has no need of it.
+	Password string `yaml:"password" json:"password,omitzero"`
+	// Menu lists the bootloader's entries. Without one the menu has the agent
+	// alone.
 	Menu []MenuEntry `yaml:"menu" json:"menu,omitzero"`
 }
 

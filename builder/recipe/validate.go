@@ -106,7 +106,7 @@ func (v *validator) medium(m *Medium) {
 	v.each("console", m.Console, consoleName, `want a console of the kernel, "tty0" or "ttyS0,115200"`)
 	v.consoles(m.Console)
 	v.number("timeout", &m.Timeout, 3, 0, maxTimeout)
-	v.menu(m.Menu)
+	v.menu(m)
 	v.networks("networks", m.Networks)
 	v.hinted("proxy", `"http://proxy.example:3128"; who may use it is not said on a medium`, settings.CheckProxy(m.Proxy))
 	v.hinted("syslog", `"udp://log.example:514"`, settings.CheckSyslog(m.Syslog))
