@@ -29,6 +29,15 @@ import (
 // ErrChanged: the stream is not the image of which the index is.
 var ErrChanged = errors.New("image is not what its index says")
 
+// Image is an image at the desk.
+type Image struct {
+	// Name is for messages.
+	Name  string
+	Index *caibx.Index
+	// Open reads it from its first byte on.
+	Open func() (io.ReadCloser, error)
+}
+
 // Pack writes the image r, of index x, to w as a seekable Zstandard file: a frame for
 // each chunk, and the seek table, which it returns as well.
 func Pack(ctx context.Context, w io.Writer, r io.Reader, x *caibx.Index) (chunks.Table, error) {

@@ -117,6 +117,7 @@ func (r *Recipe) Inputs() []Input {
 		in = append(in, r.Site.Entries[name].inputs()...)
 	}
 	in = append(in, fileInputs(r.Site.Files, func(c Content) Content { return c })...)
+	in = append(in, r.Site.imageInputs()...)
 	for _, name := range slices.Sorted(maps.Keys(r.Site.Toolboxes)) {
 		in = append(in, r.Site.Toolboxes[name].inputs()...)
 	}

@@ -56,6 +56,7 @@ func (v *validator) site(s *Site) {
 		v.content("files."+name, s.Files[name])
 	}
 	v.atMost("files", len(s.Files), manifest.DefaultBounds().Files)
+	v.images(s)
 	v.sitesMenu("menu", s.Menu, s)
 	v.limits(s.Limits)
 	v.machines(s)

@@ -172,6 +172,8 @@ type Site struct {
 	Limits *Limits `yaml:"limits" json:"limits,omitzero"`
 	// Files are what scripts can ask for by name, with "farboot fetch NAME".
 	Files map[string]Content `yaml:"files" json:"files,omitzero"`
+	// Images are read by machines from where they lie, by name.
+	Images map[string]SiteImage `yaml:"images" json:"images,omitzero"`
 	// Toolboxes are root file systems for scripts and rescue, by name.
 	Toolboxes map[string]Toolbox `yaml:"toolboxes" json:"toolboxes,omitzero"`
 }

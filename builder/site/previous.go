@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/builder/keys"
+	"github.com/farboot/farboot/payload/chunks"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/state"
@@ -108,7 +109,7 @@ func (p *publication) checkFolder() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	ours := []string{"objects", "trust", manifest.DocumentDir, manifest.Signature, staging}
+	ours := []string{"objects", "trust", manifest.DocumentDir, manifest.Signature, staging, chunks.CastrDir}
 	for _, e := range names {
 		if !slices.Contains(ours, e.Name()) {
 			return fmt.Errorf("%w: %s holds %q, and no manifest", ErrForeign, p.Dir, e.Name())

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/farboot/farboot/builder/chunker"
 	"github.com/farboot/farboot/builder/keys"
 	"github.com/farboot/farboot/payload/accept"
 	"github.com/farboot/farboot/payload/manifest"
@@ -40,6 +41,8 @@ type PublishOptions struct {
 	Files  map[string]object.Ref
 	// Objects is, for all that is named above, the path of the file with its bytes.
 	Objects map[object.Ref]string
+	// Trees are images whose chunks lie in the site's [chunks.CastrDir].
+	Trees []chunker.Image
 	// Documents gives each of the Machines a document of its own.
 	Documents bool
 	// Valid is how long the manifest may be used, from Now on.
@@ -77,6 +80,8 @@ type Result struct {
 	Objects int   `json:"objects"`
 	Added   int   `json:"added"`
 	Bytes   int64 `json:"bytes"`
+	// Chunks are those that were new to the site's tree.
+	Chunks int `json:"chunks,omitzero"`
 	// Documents are those of single machines.
 	Documents int `json:"documents,omitzero"`
 	// Signers are the keys that signed.

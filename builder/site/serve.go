@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/farboot/farboot/payload/chunks"
 	"github.com/farboot/farboot/payload/object"
 )
 
@@ -169,7 +170,7 @@ func etag(name string, info fs.FileInfo) string {
 }
 
 func cacheControl(name string) string {
-	if _, ok := objectID(name); ok {
+	if _, ok := objectID(name); ok || strings.HasPrefix(name, chunks.CastrDir+"/") {
 		return "public, max-age=31536000, immutable"
 	}
 	return "no-cache" // which means: ask whether it has changed

@@ -24,6 +24,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/farboot/farboot/builder/chunker"
 	"github.com/farboot/farboot/builder/initramfs"
 	"github.com/farboot/farboot/builder/leak"
 	"github.com/farboot/farboot/builder/lock"
@@ -44,6 +45,7 @@ type Stock struct {
 	Parts
 	ctx   context.Context // New's: the Stock is a part of that call that goes on
 	files map[object.Ref]File
+	trees []chunker.Image
 }
 
 // Parts are what a Stock is made from.

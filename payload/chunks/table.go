@@ -37,7 +37,7 @@ func (t Table) Encode(x *caibx.Index) ([]byte, error) {
 		return nil, err
 	}
 	n := len(t)
-	b := binary.LittleEndian.AppendUint32(make([]byte, 0, t.encodedSize()), skippable)
+	b := binary.LittleEndian.AppendUint32(make([]byte, 0, encodedSize(len(t))), skippable)
 	b = binary.LittleEndian.AppendUint32(b, uint32(n*tableItem+tableTail))
 	for i, packed := range t {
 		b = binary.LittleEndian.AppendUint32(b, uint32(packed))
@@ -48,12 +48,15 @@ func (t Table) Encode(x *caibx.Index) ([]byte, error) {
 	return binary.LittleEndian.AppendUint32(b, seekable), nil
 }
 
-// encodedSize is how many bytes Encode makes.
-func (t Table) encodedSize() int64 { return int64(tableHead + len(t)*tableItem + tableTail) }
+// TableSize is how many bytes the table has of a file with the chunks of an index.
+func TableSize(x *caibx.Index) int64 { return encodedSize(len(x.Chunks)) }
+
+// encodedSize is how many bytes Encode makes of n chunks.
+func encodedSize(n int) int64 { return int64(tableHead + n*tableItem + tableTail) }
 
 // FileSize is how many bytes the seekable file has.
 func (t Table) FileSize() int64 {
-	size := t.encodedSize()
+	size := encodedSize(len(t))
 	for _, n := range t {
 		size += n
 	}
@@ -64,7 +67,7 @@ func (t Table) FileSize() int64 {
 // nothing that [Table.Encode] would not write: one frame a chunk, without checksums.
 func DecodeTable(data []byte, x *caibx.Index) (Table, error) {
 	n := len(x.Chunks)
-	if len(data) > maxEncoded || len(data) != tableHead+n*tableItem+tableTail {
+	if len(data) > maxEncoded || int64(len(data)) != encodedSize(n) {
 		return nil, fmt.Errorf("%w: %d bytes for %d chunks", ErrTable, len(data), n)
 	}
 	word := func(at int) uint32 { return binary.LittleEndian.Uint32(data[at:]) }

@@ -236,6 +236,9 @@ func (p *publish) report(c *cobra.Command, r published) error {
 		{"trust", fmt.Sprintf("statement %d, epoch %d", r.Statement, r.Epoch)},
 		{"objects", fmt.Sprintf("%d, of which %d new (%s)", r.Objects, r.Added, bytesText(r.Bytes))},
 	}
+	if r.Chunks > 0 {
+		rows = append(rows, [2]string{"chunks", fmt.Sprintf("%d new", r.Chunks)})
+	}
 	if r.Documents > 0 {
 		rows = append(rows, [2]string{"documents", fmt.Sprintf("%d, one for each machine", r.Documents)})
 	}
@@ -266,7 +269,7 @@ func siteOptions(r *recipe.Recipe, stock *stock.Stock) (site.PublishOptions, err
 		}
 		o.Entries[name] = e
 	}
-	if len(s.Files) > 0 {
+	if len(s.Files)+len(s.Images) > 0 {
 		o.Files = map[string]object.Ref{}
 	}
 	for name, content := range s.Files {
@@ -276,6 +279,24 @@ func siteOptions(r *recipe.Recipe, stock *stock.Stock) (site.PublishOptions, err
 		}
 		o.Files[name] = ref
 	}
-	o.Objects = stock.Paths()
+	if err := addImages(&o, s, stock); err != nil {
+		return o, err
+	}
+	o.Objects, o.Trees = stock.Paths(), stock.Trees()
 	return o, nil
+}
+
+// addImages adds the images of a site, as files by their names.
+func addImages(o *site.PublishOptions, s *recipe.Site, stock *stock.Stock) error {
+	for _, name := range s.ImageNames() {
+		image, err := stock.Chunked(s.Images[name])
+		if err != nil {
+			return fmt.Errorf("image %q: %w", name, err)
+		}
+		o.Files[name+recipe.IndexSuffix] = image.Index
+		if image.Zst != nil {
+			o.Files[name+recipe.FileSuffix], o.Files[name+recipe.TableSuffix] = image.Zst.File, image.Zst.Table
+		}
+	}
+	return nil
 }

@@ -1,0 +1,71 @@
+package recipe
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/farboot/farboot/payload/manifest"
+)
+
+// Formats of a [SiteImage].
+const (
+	FormatZst   = "zst"
+	FormatCastr = "castr"
+	FormatURL   = "url"
+)
+
+// SiteImage is an image that machines read from where it lies, chunk by chunk: a
+// disk, a file system, an ISO.
+type SiteImage struct {
+	// Input is the image, as it is or compressed by xz, zstd or gzip.
+	Input `yaml:",inline"`
+	// Format is how it is offered: "zst" is one seekable Zstandard file (the
+	// default), "castr" a file for each chunk in images.castr/, so that versions
+	// share what they have in common, and "url" nothing but the index: the bytes
+	// stay on the server that the input names.
+	Format string `yaml:"format" json:"format,omitzero"`
+}
+
+// What an image adds to the files of a manifest, behind its name.
+const (
+	IndexSuffix = ".caibx"
+	FileSuffix  = ".zst"
+	TableSuffix = ".seek"
+)
+
+// ImageNames returns the names of the site's images, sorted.
+func (s *Site) ImageNames() []string { return slices.Sorted(maps.Keys(s.Images)) }
+
+// imageInputs returns what the site's images are made of.
+func (s *Site) imageInputs() (in []Input) {
+	for _, name := range s.ImageNames() {
+		in = append(in, s.Images[name].Input)
+	}
+	return in
+}
+
+// images validates the images of a site, and sets their defaults.
+func (v *validator) images(s *Site) {
+	files := len(s.Files)
+	for _, name := range s.ImageNames() {
+		at, img := "images."+name, s.Images[name]
+		orDefault(&img.Format, FormatZst)
+		s.Images[name] = img
+		v.try(at, manifest.CheckName(name+IndexSuffix))
+		v.artifact(at, img.Input)
+		v.oneOf(at+".format", img.Format, FormatZst, FormatCastr, FormatURL)
+		if img.Format == FormatURL && img.URL == "" {
+			v.fail(at+".format", "zst and castr put the image on the site", "only an input with url stays where it is")
+		}
+		for _, suffix := range []string{IndexSuffix, FileSuffix, TableSuffix} {
+			if _, taken := s.Files[name+suffix]; taken {
+				v.fail(at, "call one of them otherwise", "the image has a file %q, and so has files", name+suffix)
+			}
+		}
+		files++
+		if img.Format == FormatZst {
+			files += 2
+		}
+	}
+	v.atMost("images", files, manifest.DefaultBounds().Files)
+}

@@ -1,0 +1,118 @@
+package stock
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/farboot/farboot/builder/chunker"
+	"github.com/farboot/farboot/builder/recipe"
+	"github.com/farboot/farboot/payload/caibx"
+	"github.com/farboot/farboot/payload/chunks"
+	"github.com/farboot/farboot/payload/flash/expand"
+	"github.com/farboot/farboot/payload/object"
+)
+
+// Chunked makes what machines need to read an image from where it lies. Of one that
+// lies in a tree [Stock.Trees] has the chunks.
+func (s *Stock) Chunked(in recipe.SiteImage) (chunks.Image, error) {
+	image, err := s.Image(in.Input)
+	if err != nil {
+		return chunks.Image{}, err
+	}
+	source := s.files[image.Ref]
+	delete(s.files, image.Ref) // it is not published as it is
+	x, err := readIndex(s.files[image.Index].Path)
+	if err != nil {
+		return chunks.Image{}, fmt.Errorf("%s: %w", source.Name, err)
+	}
+	tree := chunker.Image{Name: source.Name, Index: x, Open: func() (io.ReadCloser, error) { return openImage(source.Path, image.Format) }}
+	out := chunks.Image{Index: image.Index}
+	switch in.Format {
+	case recipe.FormatCastr:
+		out.Castr = true
+		s.trees = append(s.trees, tree)
+	case recipe.FormatURL:
+		if image.Format != "" {
+			return chunks.Image{}, fmt.Errorf("%s: it is compressed by %s, and can only be read where it lies as it is", source.Name, image.Format)
+		}
+		out.URLs = []string{in.URL}
+	default:
+		out.Zst, err = s.seekable(image.Ref, tree)
+	}
+	if err != nil {
+		return chunks.Image{}, err
+	}
+	return out, out.Check()
+}
+
+// Trees returns the images whose chunks belong into the site's tree.
+func (s *Stock) Trees() []chunker.Image { return s.trees }
+
+// seekable makes the seekable file of an image, and the table that it ends with as an
+// object of its own.
+func (s *Stock) seekable(ref object.Ref, image chunker.Image) (*chunks.Zst, error) {
+	path, file, err := s.Cache.Layer(key("seekable", ref.SHA256[:]), func(w io.Writer) error {
+		r, err := image.Open()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		_, err = chunker.Pack(s.ctx, w, r, image.Index)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", image.Name, err)
+	}
+	s.files[file] = File{image.Name + ", packed", path}
+	n := chunks.TableSize(image.Index)
+	tablePath, table, err := s.Cache.Layer(key("seek table", file.SHA256[:]), func(w io.Writer) error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(w, io.NewSectionReader(f, file.Size-n, n))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", image.Name, err)
+	}
+	s.files[table] = File{"the seek table of " + image.Name, tablePath}
+	return &chunks.Zst{File: file, Table: table}, nil
+}
+
+// readIndex reads an index.
+func readIndex(path string) (*caibx.Index, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return caibx.Decode(data)
+}
+
+// openImage opens what an image holds.
+func openImage(path, format string) (io.ReadCloser, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	r, err := expand.Reader(f, format)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return unpacked{r, f}, nil
+}
+
+// unpacked is an image that is unpacked while it is read.
+type unpacked struct {
+	io.ReadCloser
+	file *os.File
+}
+
+// Close closes the file as well; nothing was written to either.
+func (u unpacked) Close() error {
+	u.ReadCloser.Close()
+	return u.file.Close()
+}
