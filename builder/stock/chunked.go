@@ -21,7 +21,6 @@ func (s *Stock) Chunked(in recipe.SiteImage) (chunks.Image, error) {
 		return chunks.Image{}, err
 	}
 	source := s.files[image.Ref]
-	delete(s.files, image.Ref) // it is not published as it is
 	x, err := readIndex(s.files[image.Index].Path)
 	if err != nil {
 		return chunks.Image{}, fmt.Errorf("%s: %w", source.Name, err)
