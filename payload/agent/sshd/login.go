@@ -42,12 +42,14 @@ func (s *Server) serve(conn net.Conn) {
 		}
 		return
 	}
-	defer s.out(l)
 	key := l.conn.Permissions.Extensions // of the one that logged in
 	l.log("%v logged in by the key %s (%s)", from, key[extFingerprint], cmp.Or(key[extComment], "without a name"))
 	started := time.Now()
+	defer func() {
+		s.out(l)
+		l.log("logged out after %.0f s", time.Since(started).Seconds())
+	}()
 	l.run(channels, requests)
-	l.log("logged out after %.0f s", time.Since(started).Seconds())
 }
 
 // last returns why the last key was refused: what x/crypto/ssh says lists them all.
