@@ -12,11 +12,11 @@ import (
 // ErrUnknown says that a recipe names neither a set nor a module.
 var ErrUnknown = errors.New("no such module or set")
 
-// choose returns the modules of the sets and names in want, what every medium
-// gets, and all that these depend on, sorted by path.
-func (p *pkg) choose(want []string) ([]*module, error) {
+// choose returns the modules of the sets and names in want, those of always, and
+// all that these depend on, sorted by path.
+func (p *pkg) choose(want []string, always set) ([]*module, error) {
 	c := choice{pkg: p, have: map[*module]bool{}, aliases: p.exactAliases()}
-	first := p.matching(baseSet())
+	first := p.matching(always)
 	for _, name := range want {
 		named, err := p.named(name)
 		if err != nil {

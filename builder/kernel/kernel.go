@@ -44,12 +44,22 @@ type Kernel struct {
 // each file in order, as deb.Package's Walk does. want lists names of [Sets]
 // and of single modules; what every medium needs is added.
 func Build(walk func(func(*tar.Header, io.Reader) error) error, want []string) (*Kernel, error) {
+	return buildWith(walk, want, baseSet())
+}
+
+// Pick is [Build] for a machine that is no medium's: there is nothing but what is
+// in want, and what that needs.
+func Pick(walk func(func(*tar.Header, io.Reader) error) error, want []string) (*Kernel, error) {
+	return buildWith(walk, want, set{})
+}
+
+func buildWith(walk func(func(*tar.Header, io.Reader) error) error, want []string, always set) (*Kernel, error) {
 	p, err := read(walk)
 	if err != nil {
 		return nil, err
 	}
 	defer p.spool.Close()
-	chosen, err := p.choose(want)
+	chosen, err := p.choose(want, always)
 	if err != nil {
 		return nil, err
 	}

@@ -263,7 +263,7 @@ func TestLinesHaveReasons(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprint(Sets()); got != "[filesystems net shares storage toolbox usb watchdog]" {
+	if got := fmt.Sprint(Sets()); got != "[filesystems net shares storage toolbox usb watchdog xen]" {
 		t.Errorf("sets are %s", got)
 	}
 }

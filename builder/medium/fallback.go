@@ -132,6 +132,12 @@ func modules(r *recipe.Medium) []string {
 		if e.Local != nil && !e.Local.Firmware {
 			want = append(want, "storage", "filesystems")
 		}
+		if e.Live != nil {
+			want = append(want, "xen")
+		}
+		if e.Live != nil && e.Live.Storage {
+			want = append(want, "storage", "filesystems")
+		}
 		if e.Linux != nil && e.Linux.Watchdog != 0 || e.Xen != nil && e.Xen.Watchdog != 0 {
 			want = append(want, "watchdog")
 		}

@@ -45,7 +45,7 @@ func (e Entry) inputs() []Input {
 	if e.Xen != nil {
 		in = append(in, e.Xen.inputs()...)
 	}
-	return in
+	return append(in, e.Live.inputs()...)
 }
 
 // inputs lists what the toolbox's own files come from.
@@ -113,9 +113,13 @@ func (v *validator) entry(at string, e Entry, s scope) {
 		kinds++
 		v.xenKexec(at+".xen", e.Xen)
 	}
+	if e.Live != nil {
+		kinds++
+		v.live(at+".live", e.Live, s)
+	}
 	if kinds != 1 {
-		v.fail(at, `"linux:" starts a kernel, "local: {}" what is installed, "power:" restarts, "script:" runs a program, "rescue:" lets people in, "flash:" writes a disk, "xen:" starts a hypervisor`,
-			"want exactly one of linux, local, power, script, rescue, flash and xen")
+		v.fail(at, `"linux:" starts a kernel, "local: {}" what is installed, "power:" restarts, "script:" runs a program, "rescue:" lets people in, "flash:" writes a disk, "xen:" starts a hypervisor, "live:" makes a system that stays`,
+			"want exactly one of linux, local, power, script, rescue, flash, xen and live")
 	}
 }
 
@@ -167,6 +171,9 @@ func (v *validator) rescue(at string, e *RescueEntry, s scope) {
 		v.fail(at, `add "keys: [...]" with lines of their .pub files`, "nobody could log in")
 	}
 	v.atMost(at+".keys", len(e.Keys), manifest.DefaultBounds().Keys)
+	if e.HostKey != "" {
+		v.oneOf(at+".host_key", e.HostKey, manifest.HostKeyBoot, manifest.HostKeyMachine)
+	}
 	if e.Port < 0 || e.Port > 65535 {
 		v.fail(at+".port", "", "%d is not between 1 and 65535", e.Port)
 	}

@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/farboot/farboot/payload/authkey"
@@ -19,6 +20,10 @@ type Maker interface {
 	Text(Input) (string, error)
 	// Layer is an initrd with these files.
 	Layer(files map[string]ModeFile) (object.Ref, error)
+	// Kernel is the medium's own kernel, and Modules an initrd with some of its
+	// modules and what they need.
+	Kernel() (object.Ref, error)
+	Modules(names []string) (object.Ref, error)
 	// Image is a disk image.
 	Image(Input) (Image, error)
 	// Toolbox is the one of that name.
@@ -47,6 +52,8 @@ func (e Entry) Manifest(m Maker) (manifest.Entry, error) {
 		out.Rescue, err = e.Rescue.manifest(m)
 	case e.Flash != nil:
 		out.Flash, err = e.Flash.manifest(m)
+	case e.Live != nil:
+		out.Live, err = e.Live.manifest(m)
 	case e.Xen != nil:
 		out.Xen, err = e.Xen.manifest(m)
 	}
@@ -91,19 +98,25 @@ func (e *RescueEntry) manifest(m Maker) (*manifest.Rescue, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &manifest.Rescue{Keys: e.Keys, Password: e.Password, Toolbox: toolbox, Port: e.Port, Seconds: e.Seconds, Then: e.Then}
-	for _, in := range e.KeyFiles {
+	keys, err := readKeys(m, e.Keys, e.KeyFiles)
+	return &manifest.Rescue{Keys: keys, Password: e.Password, HostKey: e.HostKey, Toolbox: toolbox, Port: e.Port, Seconds: e.Seconds, Then: e.Then}, err
+}
+
+// readKeys returns the keys that stand in a recipe, with those of files.
+func readKeys(m Maker, keys []string, files []Input) ([]string, error) {
+	keys = slices.Clip(keys)
+	for _, in := range files {
 		text, err := m.Text(in)
 		if err != nil {
 			return nil, err
 		}
-		keys, err := keyLines(text)
+		more, err := keyLines(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", in.Name(), err)
 		}
-		out.Keys = append(out.Keys[:len(out.Keys):len(out.Keys)], keys...)
+		keys = append(keys, more...)
 	}
-	return out, nil
+	return keys, nil
 }
 
 // keyLines returns the keys of a file like authorized_keys, which has comments.

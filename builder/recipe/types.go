@@ -40,7 +40,8 @@ type Medium struct {
 	Compression string `yaml:"compression" json:"compression,omitzero"`
 	// Trust is the folder with the trust statement, made by "farboot keys init".
 	Trust string `yaml:"trust" json:"trust"`
-	// Site lists the base URLs that the agent asks, in order.
+	// Site lists the base URLs that the agent asks, in order. With [] it asks
+	// nobody and starts what stands under "fallback" at once.
 	Site []string `yaml:"site" json:"site"`
 	// Roots lists files with CA certificates (PEM) for sites that are reached by
 	// https. Default, where there are such sites, is Debian's ca-certificates.
@@ -186,6 +187,7 @@ type Entry struct {
 	Power  *PowerEntry    `yaml:"power" json:"power,omitzero"`
 	Script *ScriptEntry   `yaml:"script" json:"script,omitzero"`
 	Rescue *RescueEntry   `yaml:"rescue" json:"rescue,omitzero"`
+	Live   *LiveEntry     `yaml:"live" json:"live,omitzero"`
 	Flash  *FlashEntry    `yaml:"flash" json:"flash,omitzero"`
 	Xen    *XenKexecEntry `yaml:"xen" json:"xen,omitzero"`
 }

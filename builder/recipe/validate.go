@@ -99,7 +99,7 @@ func (v *validator) medium(m *Medium) {
 	v.kernel(&m.Kernel)
 	v.oneOf("compression", m.Compression, "xz", "zstd")
 	v.pathText("trust", m.Trust)
-	v.sites(m.Site)
+	v.sites(m.Site, len(m.Fallback) > 0)
 	for i, in := range m.Roots {
 		v.artifact(fmt.Sprintf("roots[%d]", i), in)
 	}
@@ -204,8 +204,8 @@ func (v *validator) apt(a *Apt) {
 }
 
 // sites validates the base URLs of a medium's sites and gives each its slash.
-func (v *validator) sites(sites []string) {
-	if len(sites) == 0 {
+func (v *validator) sites(sites []string, fallback bool) {
+	if len(sites) == 0 && !fallback {
 		v.fail("site", `add "site: [http://SERVER/]"`, "the agent has nobody to ask")
 	}
 	for i, s := range sites {

@@ -50,6 +50,10 @@ func (m maker) Image(in recipe.Input) (recipe.Image, error) {
 }
 
 func (m maker) Toolbox(name string) (object.Ref, error) { return of("toolbox:" + name), m.err }
+func (m maker) Kernel() (object.Ref, error)             { return of("kernel"), m.err }
+func (m maker) Modules(names []string) (object.Ref, error) {
+	return of(fmt.Sprintf("modules:%q", names)), m.err
+}
 
 // publicKey returns the n-th of some keys.
 func publicKey(n int) string {
