@@ -57,7 +57,7 @@ func TestXen(t *testing.T) {
 		line   string // what Xen says of its options, before them
 	}{
 		{"bios", vm.Config{Memory: 2048}, 1, "Command line: "},
-		{"uefi", vm.Config{Memory: 6144, Firmware: vm.UEFI, Args: []string{"-smp", "2"}}, 2, "Command line: no-real-mode "},
+		{"uefi", vm.Config{Memory: 6144, Firmware: vm.UEFI, VGA: true, Args: []string{"-smp", "2"}}, 2, "Command line: no-real-mode "},
 	} {
 		t.Run(machine.name, func(t *testing.T) {
 			config := machine.config

@@ -141,11 +141,11 @@ func Unpack(r io.Reader) ([]byte, error) {
 
 // New plans the start of c on the machine m.
 func New(m Machine, c Config) (*Plan, error) {
-	image, err := parseELF(c.Hypervisor)
+	head, err := parseHeader(c.Hypervisor)
 	if err != nil {
 		return nil, err
 	}
-	head, err := parseHeader(c.Hypervisor)
+	image, err := parseELF(c.Hypervisor)
 	if err != nil {
 		return nil, err
 	}

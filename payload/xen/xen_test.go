@@ -208,7 +208,7 @@ func TestRefusals(t *testing.T) {
 		want  error
 		says  string
 	}{
-		"empty":           {func(_ *Machine, c *Config) { c.Hypervisor = nil }, ErrELF, "no ELF header"},
+		"empty":           {func(_ *Machine, c *Config) { c.Hypervisor = nil }, ErrHeader, "none in the first 0"},
 		"no ELF":          {with(0, 'M', 'Z'), ErrELF, "no ELF header"},
 		"wrong class":     {with(4, 2), ErrELF, "class 2"},
 		"big-endian":      {with(5, 2), ErrELF, "byte order 2"},

@@ -27,6 +27,8 @@ func hypervisor() {
 		}
 	}
 	fmt.Printf("ACPI tables: %s\n", strings.Join(names, " "))
+	screens, _ := os.ReadFile("/proc/fb")
+	fmt.Printf("screen: %s\n", strings.TrimSpace(string(screens)))
 	fmt.Printf("processors: %d\n", runtime.NumCPU())
 }
 
