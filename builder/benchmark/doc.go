@@ -8,6 +8,8 @@
 //   - TestDocuments: a site with 10,000 signed documents for single machines,
 //     against gpg --detach-sign
 //   - TestCompression: the modules' layer, against xz, zstd and gzip
+//   - TestXenLoad: Xen with 49 MB of modules, against u-root and kexec-tools in the
+//     same virtual machine
 //   - TestBoot: a machine from the kernel's start to the next kernel, against a
 //     plain GET, and curl | sha256sum, in the same virtual machine
 //
