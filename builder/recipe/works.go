@@ -32,6 +32,9 @@ type RescueEntry struct {
 	Password string `yaml:"password" json:"password,omitzero"`
 	// Toolbox names one of the site's toolboxes. Default is the medium's.
 	Toolbox string `yaml:"toolbox" json:"toolbox,omitzero"`
+	// HostKey is "boot" (made anew with each boot, the default) or "machine": made
+	// once, and kept on the stick, where root on the machine can read it.
+	HostKey string `yaml:"host_key" json:"host_key,omitzero"`
 	// Port is the TCP port. Default 22.
 	Port int `yaml:"port" json:"port,omitzero"`
 	// Seconds is after how long without anybody logged in the rescue ends.
