@@ -57,6 +57,10 @@ func (t *root) furnish(c Config) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(links)) {
+		// Packages have them as folders, which base-files' script replaces.
+		if f := t.files[name]; f != nil && f.mode.IsDir() && !t.isUsed(name) {
+			delete(t.files, name)
+		}
 		t.link(name, links[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(texts)) {

@@ -39,7 +39,7 @@ func TestRoot(t *testing.T) {
 	p := newPackages(t)
 	p.add("tools", "", "bin/tool", "tool", "sbin/other", "-> ../bin/tool", "usr/sbin/twin", "= bin/tool",
 		"lib/tools/x", "-> ../../usr/share/tools/y", "usr/share/tools/y", "y", "usr/share/man/man1/tool.1", "text",
-		"usr/bin/vi", "a better vi", "etc/hosts", "127.0.0.1 mine", "tmp", "/", "usr/share/locale/de/x", "text", "opt/big/part", "large")
+		"usr/bin/vi", "a better vi", "etc/hosts", "127.0.0.1 mine", "tmp", "/", "var/run", "/", "usr/share/locale/de/x", "text", "opt/big/part", "large")
 	p.add("ca-certificates", "", "usr/share/ca-certificates/mozilla/B.crt", "second", "usr/share/ca-certificates/mozilla/A.crt", "first\n")
 	p.file("etc/motd", "welcome")
 	p.file("bin/tool", "my tool")
@@ -51,6 +51,7 @@ func TestRoot(t *testing.T) {
 		"usr/bin/tool": "my tool", "usr/sbin/other": "-> ../bin/tool", "usr/sbin/twin": "tool",
 		"usr/lib/tools/x": "-> /usr/share/tools/y", "usr/share/man": "nothing", "usr/share/locale": "nothing", "opt/big": "nothing",
 		"etc/hosts": "127.0.0.1 mine", "etc/motd": "welcome", "etc/resolv.conf": "", "etc/mtab": "-> ../proc/self/mounts",
+		"var/run": "-> /run",
 		"etc/passwd": "root:*:0:0:root:/root:/bin/sh\nnobody:*:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
 		"root":       "drwx------", "tmp": "dtrwxrwxrwx", "proc": "dr-xr-xr-x", "usr/bin/sh": "-> dash", "usr/bin/ls": "-> busybox", "usr/bin/vi": "a better vi",
 		"usr/bin/editor": "-> /bin/vi", "usr/bin/reboot": "nothing", "usr/bin/init": "nothing",
