@@ -79,12 +79,6 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		},
 		ReadFile: func(name string, most int64) ([]byte, string, error) { return places().ReadFile(name, most) },
 		Objects:  os.DirFS(settings.ObjectDir),
-		Load:     func(k handover.Kernel) error { return handover.LoadTwice(k, sysfs, c.Printf) },
-		LoadXen:  func(x handover.Xen) error { return handover.LoadXenTwice(x, sysfs, c.Printf) },
-		Execute:  handover.Execute,
-		BootNext: func() (string, error) { return handover.BootNext("/sys/firmware/efi/efivars") },
-		Reboot:   handover.Reboot,
-		PowerOff: handover.PowerOff,
 		Bark:     dog.bark,
 		Arm:      dog.arm,
 		Disarm:   dog.disarm,
@@ -95,8 +89,19 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		}),
 		Post: report.Post,
 	}
+	withHandover(&rooms, c, sysfs)
 	withDisks(&rooms, c, medium, sysfs, loader)
 	return rooms
+}
+
+// withHandover adds the ways out of this program.
+func withHandover(rooms *boot.Rooms, c *console.Console, sysfs fs.FS) {
+	rooms.Load = func(k handover.Kernel) error { return handover.LoadTwice(k, sysfs, c.Printf) }
+	rooms.LoadXen = func(x handover.Xen) error { return handover.LoadXenTwice(x, sysfs, c.Printf) }
+	rooms.Execute = handover.Execute
+	rooms.BootNext = func() (string, error) { return handover.BootNext("/sys/firmware/efi/efivars") }
+	rooms.Reboot = handover.Reboot
+	rooms.PowerOff = handover.PowerOff
 }
 
 // withDisks adds what has to do with disks, and with what is mounted from them.

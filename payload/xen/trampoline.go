@@ -33,6 +33,36 @@ const (
 // its base, in RBX.
 func (t trampoline) encode() []byte {
 	var c code
+	c.bits64()
+	c.bits32()
+	c.pad(atGDT)
+	for _, descriptor := range []uint64{
+		0,
+		0x00cf9a000000ffff, // 8: code, 32 bits, all 4 GiB
+		0x00cf92000000ffff, // 16: data, the same
+	} {
+		c.Write(binary.LittleEndian.AppendUint64(nil, descriptor))
+	}
+	c.Write([]byte{3*8 - 1, 0}) // the GDTR's limit; the code fills in the base
+	c.pad(atSlots)
+	c.Write(words(bootMagic, t.info, t.entry, t.rsdpFrom, t.rsdpTo))
+	c.pad(atStack)
+	return c.Bytes()
+}
+
+// code is machine code that grows.
+type code struct{ bytes.Buffer }
+
+func (c *code) add(b ...byte) { c.Write(b) }
+
+// word adds 32 bits.
+func (c *code) word(w uint32) { c.Write(words(w)) }
+
+// pad adds zeros up to that place.
+func (c *code) pad(to int) { c.Write(make([]byte, to-c.Len())) }
+
+// bits64 takes a stack and tables, and leaves for bits32.
+func (c *code) bits64() {
 	c.add(0xfa)             // cli
 	c.add(0xfc)             // cld
 	c.add(0x48, 0x8d, 0x1d) // lea rbx, [rip - 9]: the base
@@ -50,8 +80,10 @@ func (t trampoline) encode() []byte {
 	c.add(0x6a, 0x08) // push 8: the code selector
 	c.add(0x50)       // push rax
 	c.add(0x48, 0xcb) // retfq
+}
 
-	// bits32: from here on in 32-bit mode, with paging.
+// bits32 is in 32-bit mode, with paging at first.
+func (c *code) bits32() {
 	c.add(0xb8) // mov eax, 16: the data selector
 	c.word(0x10)
 	c.add(0x8e, 0xd8)       // mov ds, eax
@@ -90,29 +122,4 @@ func (t trampoline) encode() []byte {
 	c.add(0x8b, 0x9b) // mov ebx, [ebx + info]: the base is gone with it
 	c.word(atSlots + 4)
 	c.add(0xff, 0xe1) // jmp ecx
-
-	c.pad(atGDT)
-	for _, descriptor := range []uint64{
-		0,
-		0x00cf9a000000ffff, // 8: code, 32 bits, all 4 GiB
-		0x00cf92000000ffff, // 16: data, the same
-	} {
-		c.Write(binary.LittleEndian.AppendUint64(nil, descriptor))
-	}
-	c.Write([]byte{3*8 - 1, 0}) // the GDTR's limit; the code fills in the base
-	c.pad(atSlots)
-	c.Write(words(bootMagic, t.info, t.entry, t.rsdpFrom, t.rsdpTo))
-	c.pad(atStack)
-	return c.Bytes()
 }
-
-// code is machine code that grows.
-type code struct{ bytes.Buffer }
-
-func (c *code) add(b ...byte) { c.Write(b) }
-
-// word adds 32 bits.
-func (c *code) word(w uint32) { c.Write(words(w)) }
-
-// pad adds zeros up to that place.
-func (c *code) pad(to int) { c.Write(make([]byte, to-c.Len())) }

@@ -10,15 +10,19 @@ import (
 )
 
 func main() {
+	if err := run(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run() error {
 	xen, err := os.Open("/xen")
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	modules, err := multiboot.OpenModules([]string{"/vmlinuz console=hvc0", "/initrd"})
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
-	if err := multiboot.Load(false, xen, "xen console=com1", modules, nil); err != nil {
-		log.Fatal(err)
-	}
+	return multiboot.Load(false, xen, "xen console=com1", modules, nil)
 }

@@ -32,23 +32,26 @@ var loaders = []struct {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "load" {
-		if err := load(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	if err := run(); err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Println("xenload: failed:", err)
-	} else {
-		fmt.Println("xenload: done")
+		os.Exit(1) // as PID 1: the kernel panics, and the benchmark ends with it
 	}
-	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF) //nolint:errcheck // PID 1 ends, and the benchmark with it
 }
 
-// run lets the loaders take turns.
-func run() error {
+// run is one of the loaders, or /init.
+func run(args []string) error {
+	if len(args) > 0 && args[0] == "load" {
+		return load()
+	}
+	if err := race(); err != nil {
+		return err
+	}
+	fmt.Println("xenload: done")
+	return unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+}
+
+// race lets the loaders take turns.
+func race() error {
 	for _, m := range []struct{ kind, dir string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}} {
 		if err := os.MkdirAll(m.dir, 0o755); err != nil {
 			return err
