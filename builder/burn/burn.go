@@ -4,7 +4,8 @@
 // [Find] looks a device up and refuses what must not be written, whoever asks for
 // it. [Target.Confirm] says what an operator must type before the rest of the world
 // is. [Load] reads an image once and makes an index of it, by which [Image.Write]
-// writes it and reads it back: package flash does that.
+// writes it and reads it back: package flash does that. [Image.AddData] adds a
+// partition that people can write.
 //
 // The package promises that a disk with anything mounted from it, used for swap or
 // held by a mapping is never written, and that no two disks are confirmed by the
@@ -28,6 +29,7 @@ import (
 	"github.com/farboot/farboot/payload/flash"
 	"github.com/farboot/farboot/payload/flash/disks"
 	"github.com/farboot/farboot/payload/flash/expand"
+	"github.com/farboot/farboot/payload/flash/table"
 )
 
 var (
@@ -108,7 +110,8 @@ type Image struct {
 	Path, Format string
 	Index        *caibx.Index
 
-	file int64 // bytes, as it is compressed
+	file int64  // bytes, as it is compressed
+	head []byte // the first MiB, or all
 }
 
 // Load reads an image to its end. progress is told how much of the file is read.
@@ -134,7 +137,10 @@ func Load(ctx context.Context, path string, progress func(done, total int64)) (*
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer stream.Close()
-	if m.Index, err = caibx.Make(stream, caibx.DefaultChunk); err != nil {
+	if m.head, err = io.ReadAll(io.LimitReader(stream, table.Head)); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if m.Index, err = caibx.Make(io.MultiReader(bytes.NewReader(m.head), stream), caibx.DefaultChunk); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return m, nil

@@ -22,6 +22,10 @@ const (
 // medium with that build id: 30 of the 36 characters that a GPT has room for.
 func PartitionName(build string) string { return "farboot state " + build }
 
+// DataName is the name of the partition for files that people, and later agents, put
+// on a stick: a FAT file system that "farboot write --data" makes.
+const DataName = "farboot data"
+
 // ErrNone says that nothing was ever saved: both slots hold zeros.
 var ErrNone = errors.New("no state yet")
 

@@ -19,6 +19,7 @@ type writeFlags struct {
 	confirm string
 	file    bool
 	dry     bool
+	data    bool
 }
 
 // writeCommand writes an image to a stick or a disk.
@@ -34,7 +35,11 @@ all. The device is best named under /dev/disk/by-id: those names do not wander.
 A disk of which something is mounted or used is refused. For any other the
 serial number is asked for, as write shows it; --yes-this-disk says it
 beforehand, for scripts. If write is interrupted, nothing boots from the disk;
-the same command again goes on where it ended.`,
+the same command again goes on where it ended.
+
+--data adds a partition that every computer can write, from the image's end to the
+disk's: an agent of this image reads farboot/networks.json there. It takes an image
+with a GPT, as farboot's have, and is made anew each time.`,
 		Example: `  farboot write out/netboot.iso /dev/disk/by-id/usb-SanDisk_Ultra_4C53-0:0
   farboot write --dry-run out/netboot.iso /dev/sdb
   farboot write --yes-this-disk 4C53 debian.img.xz /dev/sdb`,
@@ -43,6 +48,7 @@ the same command again goes on where it ended.`,
 	}
 	c.Flags().StringVar(&f.confirm, "yes-this-disk", "", "the serial number of the disk to write, in the place of a question")
 	c.Flags().BoolVar(&f.file, "file", false, "the device may be a file, which stands for a disk of its size")
+	c.Flags().BoolVar(&f.data, "data", false, "add a partition behind the image, for networks.json and other files of yours")
 	c.Flags().BoolVar(&f.dry, "dry-run", false, "check image and device, and write nothing")
 	return c
 }
@@ -66,6 +72,11 @@ func runWrite(c *cobra.Command, f writeFlags, path, device string) error {
 	if size > target.Size {
 		return fmt.Errorf("%s has %s, and the image %s", target.Node, bytesText(target.Size), bytesText(size))
 	}
+	if f.data {
+		if err := image.CheckData(target); err != nil {
+			return withHint(err, "leave out --data: the image itself fits")
+		}
+	}
 	if err := confirmTarget(c, f, target); err != nil || f.dry {
 		return err
 	}
@@ -84,6 +95,13 @@ func runWrite(c *cobra.Command, f writeFlags, path, device string) error {
 	}
 	progress.finish()
 	fmt.Fprintf(c.OutOrStdout(), "%s: %s written and read back in %.1f s\n", target.Node, bytesText(size), result.Took.Seconds())
+	if !f.data {
+		return nil
+	}
+	if size, err = image.AddData(c.Context(), target); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.OutOrStdout(), "%s: a partition for data of %s, FAT32\n", target.Node, bytesText(size))
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package persist
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -9,15 +10,16 @@ import (
 	"strings"
 
 	"github.com/farboot/farboot/payload/fat"
+	"github.com/farboot/farboot/payload/state"
 )
 
 // systemPartition is the number of the EFI system partition on a stick of
 // farboot, see builder/medium/hybrid.
 const systemPartition = "PARTN=1"
 
-// ReadFile reads a file of at most that many bytes from the EFI system partition
-// of the medium's stick, which its owner can write with any computer, and returns
-// where it was. Where no stick has it the error is fs.ErrNotExist. It does not wait
+// ReadFile reads a file of at most that many bytes from the medium's stick, which its
+// owner can write with any computer, and returns where it was: from the partition for
+// data, if there is one that has the file, or else from the EFI system partition. Where no stick has it the error is fs.ErrNotExist. It does not wait
 // for a stick: [Places.Load] does.
 func (p *Places) ReadFile(name string, most int64) (data []byte, from string, err error) {
 	for _, node := range systemPartitions(p.Sys, p.Dev, p.Build) {
@@ -25,12 +27,18 @@ func (p *Places) ReadFile(name string, most int64) (data []byte, from string, er
 			continue
 		}
 		data, err = within(p, node, func() ([]byte, error) { return node.read(name, most) })
-		return data, node.String(), err
+		if !errors.Is(err, fs.ErrNotExist) {
+			return data, node.String(), err
+		}
+		from = node.String()
+	}
+	if from != "" {
+		return nil, from, err
 	}
 	return nil, "", fmt.Errorf("%s: %w: there is no stick of this medium", name, fs.ErrNotExist)
 }
 
-// system is an EFI system partition, by its device node.
+// system is an EFI system partition, or one for data, by its device node.
 type system string
 
 func (s system) String() string { return "partition " + string(s) }
@@ -45,7 +53,8 @@ func (s system) read(name string, most int64) ([]byte, error) {
 	return fat.ReadFile(f, name, most)
 }
 
-// systemPartitions lists the EFI system partitions beside those for the state.
+// systemPartitions lists the partitions for data, and then the EFI system partitions,
+// beside those for the state.
 func systemPartitions(sys, dev, build string) []system {
 	var found []system
 	for _, dir := range statePartitions(sys, build) {
@@ -56,7 +65,12 @@ func systemPartitions(sys, dev, build string) []system {
 		siblings, _ := filepath.Glob(filepath.Join(filepath.Dir(real), "*", "uevent"))
 		for _, uevent := range siblings {
 			node, ok := strings.CutPrefix(line(uevent, "DEVNAME="), "DEVNAME=")
-			if s := system(filepath.Join(dev, node)); ok && filepath.IsLocal(node) && line(uevent, "PARTN=") == systemPartition && !slices.Contains(found, s) {
+			s := system(filepath.Join(dev, node))
+			switch {
+			case !ok || !filepath.IsLocal(node) || slices.Contains(found, s):
+			case line(uevent, "PARTNAME=") == "PARTNAME="+state.DataName:
+				found = append([]system{s}, found...)
+			case line(uevent, "PARTN=") == systemPartition:
 				found = append(found, s)
 			}
 		}

@@ -75,6 +75,19 @@ func TestReadFile(t *testing.T) {
 	if err != nil || !bytes.Equal(data, []byte("ours")) || from != "partition "+node {
 		t.Errorf("ReadFile = %q, %q, %v", data, from, err)
 	}
+	data1 := filepath.Join(m.sys, "devices/usb1/sdb/sdb3")
+	m.write(filepath.Join(data1, "uevent"), "DEVNAME=sdb3\nDEVTYPE=partition\nPARTN=3\nPARTNAME=farboot data\n")
+	m.write(filepath.Join(m.dev, "sdb3"), "")
+	m.format(filepath.Join(m.dev, "sdb3"), "better")
+	if data, from, err := m.open().ReadFile(name, 100); err != nil || string(data) != "better" || from != "partition "+filepath.Join(m.dev, "sdb3") {
+		t.Errorf("beside a partition for data: %q, %q, %v", data, from, err)
+	}
+	if out, err := exec.Command("mdel", "-i", filepath.Join(m.dev, "sdb3"), "::/farboot/networks.json").CombinedOutput(); err != nil {
+		t.Fatalf("mdel (Debian package mtools): %v: %s", err, out)
+	}
+	if data, _, err := m.open().ReadFile(name, 100); err != nil || string(data) != "ours" {
+		t.Errorf("beside an empty partition for data: %q, %v", data, err)
+	}
 	if _, _, err := m.open().ReadFile("farboot/other", 100); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("another file: %v", err)
 	}
