@@ -57,14 +57,15 @@ func (c *Chain) commands() ([]string, error) {
 
 // bootSector returns what starts a disk's boot sector under BIOS, which counts
 // the disks from hd0 and the stick that was started from among them. The disk
-// trades places with the first: many systems look for themselves there.
+// trades places with the first, and the boot sector is told so: many systems look
+// for themselves there.
 func (c *Chain) bootSector() []string {
 	var before []string // the disk, where the stick may be
 	for i := range c.Disk {
 		before = append(before, fmt.Sprintf(`"$root" = hd%d`, i))
 	}
 	lines := either("[ "+strings.Join(before, " -o ")+" ]",
-		[]string{fmt.Sprintf("set disk=hd%d", c.Disk)}, []string{fmt.Sprintf("set disk=hd%d", c.Disk-1)})
-	lines = append(lines, guard(`[ "$disk" != hd0 ]`, []string{`drivemap -s hd0 "$disk"`})...)
-	return append(lines, guard(`chainloader "($disk)+1"`, []string{"boot"})...)
+		[]string{fmt.Sprintf("set root=hd%d", c.Disk)}, []string{fmt.Sprintf("set root=hd%d", c.Disk-1)})
+	lines = append(lines, guard(`[ "$root" != hd0 ]`, []string{`drivemap -s hd0 "$root"`})...)
+	return append(lines, guard("chainloader +1", []string{"boot"})...)
 }

@@ -81,7 +81,7 @@ func parseScript(t *testing.T, script string) [][]string {
 
 // known tells whether text starts with a variable that farboot itself writes.
 func known(text string) bool {
-	for _, name := range []string{"$grub_platform", "$root", "$lockdown", "$disk", "($disk)"} {
+	for _, name := range []string{"$grub_platform", "$root", "$lockdown"} {
 		if strings.HasPrefix(text, name) {
 			return true
 		}

@@ -210,13 +210,19 @@ func asNobody(t *testing.T, cmd *exec.Cmd, folders ...string) {
 	}
 }
 
-// locked returns where the cache keeps what the lock calls name.
+// locked returns where the cache keeps what the shipped recipe's lock calls name.
 func (p *project) locked(t *testing.T, name string) string {
+	t.Helper()
+	return p.lockedBy(t, "netboot", name)
+}
+
+// lockedBy returns where the cache keeps what a recipe's lock calls name.
+func (p *project) lockedBy(t *testing.T, recipe, name string) string {
 	t.Helper()
 	var lock struct {
 		Inputs []struct{ Name, SHA256 string }
 	}
-	if err := json.Unmarshal(p.read(t, "recipes/netboot.lock"), &lock); err != nil {
+	if err := json.Unmarshal(p.read(t, "recipes/"+recipe+".lock"), &lock); err != nil {
 		t.Fatal(err)
 	}
 	dir, err := os.UserCacheDir()
