@@ -51,7 +51,7 @@ func TestRoot(t *testing.T) {
 		"usr/bin/tool": "my tool", "usr/sbin/other": "-> ../bin/tool", "usr/sbin/twin": "tool",
 		"usr/lib/tools/x": "-> /usr/share/tools/y", "usr/share/man": "nothing", "usr/share/locale": "nothing", "opt/big": "nothing",
 		"etc/hosts": "127.0.0.1 mine", "etc/motd": "welcome", "etc/resolv.conf": "", "etc/mtab": "-> ../proc/self/mounts",
-		"var/run": "-> /run",
+		"var/run":    "-> /run",
 		"etc/passwd": "root:*:0:0:root:/root:/bin/sh\nnobody:*:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
 		"root":       "drwx------", "tmp": "dtrwxrwxrwx", "proc": "dr-xr-xr-x", "usr/bin/sh": "-> dash", "usr/bin/ls": "-> busybox", "usr/bin/vi": "a better vi",
 		"usr/bin/editor": "-> /bin/vi", "usr/bin/reboot": "nothing", "usr/bin/init": "nothing",
