@@ -14,17 +14,7 @@ import (
 // of r.slots is taken for it already.
 func (r *Reader) start(first int, run []*chunk, free bool) {
 	r.work.Add(1)
-	guard.Go("reading an image", func() error {
-		if !free {
-			select {
-			case r.slots <- struct{}{}:
-			case <-r.ctx.Done():
-				return r.ctx.Err()
-			}
-		}
-		defer func() { <-r.slots }()
-		return r.load(first, run)
-	}, func(err error) {
+	guard.Go("reading an image", func() error { return r.load(first, run, free) }, func(err error) {
 		defer r.work.Done()
 		guard.Tell(err, r.config.Log)
 		for i := 0; i < len(run); i++ {
@@ -58,8 +48,14 @@ func (r *Reader) fail(i int, c *chunk, err error) {
 }
 
 // load brings chunks from the cache, and those that are not there from the source. A
-// chunk that nobody has does not keep the others back.
-func (r *Reader) load(first int, run []*chunk) error {
+// chunk that nobody has does not keep the others back, and neither does a network that
+// is away those in the cache: only a request has a slot.
+func (r *Reader) load(first int, run []*chunk, free bool) error {
+	defer func() {
+		if free {
+			<-r.slots
+		}
+	}()
 	for k := 0; k < len(run); k = unfinished(run, k) {
 		if r.fromCache(run[k]) {
 			continue
@@ -67,6 +63,14 @@ func (r *Reader) load(first int, run []*chunk) error {
 		n := 1
 		for k+n < len(run) && (r.config.Cache == nil || !r.config.Cache.Has(run[k+n].id)) {
 			n++
+		}
+		if !free {
+			select {
+			case r.slots <- struct{}{}:
+				free = true
+			case <-r.ctx.Done():
+				return r.ctx.Err()
+			}
 		}
 		r.count(func(s *Stats) { s.Requests++ })
 		err := r.source.fetch(r.ctx, first+k, n, func(i int, data, packed []byte) { r.take(run[i-first], data, packed) })

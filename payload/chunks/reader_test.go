@@ -327,6 +327,41 @@ func TestReaderCache(t *testing.T) {
 	}
 }
 
+// While the network is away, and as many requests wait as there may be, what is in the
+// cache can be read.
+func TestReaderCacheWithoutNetwork(t *testing.T) {
+	l := layout(t, blob(imageSize), chunkSize)
+	bubble(t, func(t *testing.T, w *world) {
+		cache, err := imagecache.Open(t.TempDir(), imagecache.DefaultLimits(16<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cache.Close()
+		for i := 40; i < 50; i++ {
+			if err := cache.Put(l.index.Chunks[i].ID, Store(l.data[i*chunkSize:(i+1)*chunkSize])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.site(l.handler(), evil.On("/"+l.zstName, evil.Cut(0)))
+		r := w.open(l.zst, w.config(cache))
+		var group sync.WaitGroup
+		for _, i := range []int{2, 12, 22, 32, 55} {
+			group.Go(func() {
+				if _, err := r.ReadAt(make([]byte, 10), int64(i*chunkSize)); !errors.Is(err, fs.ErrClosed) {
+					t.Errorf("chunk %d: %v", i, err)
+				}
+			})
+		}
+		time.Sleep(time.Minute)
+		buf, start := make([]byte, 10*chunkSize), time.Now()
+		if _, err := r.ReadAt(buf, 40*chunkSize); err != nil || !bytes.Equal(buf, l.data[40*chunkSize:50*chunkSize]) || time.Since(start) > 0 {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+		r.Close()
+		group.Wait()
+	})
+}
+
 // A cache with other bytes under the right hash is not believed.
 func TestReaderEvilCache(t *testing.T) {
 	l := layout(t, blob(imageSize), chunkSize)

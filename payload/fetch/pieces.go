@@ -30,9 +30,10 @@ type Pieces struct {
 // Pieces asks for all pieces in one request, and goes on with the first that is
 // missing, there or elsewhere, wherever that fails. The rules of [Mirrors] hold but
 // for two. A site that is out of reach is asked again and again, as is one behind a
-// portal: Pieces waits for it until ctx ends, however long that takes. And a site
-// that is condemned is asked as long as the others rest. An [*Error] says that
-// every site was asked for one piece, and none has the right bytes.
+// portal: Pieces waits for it until ctx ends, however long that takes, or for Forget
+// where another site can be reached and has a piece wrong. And a site that is
+// condemned is asked as long as the others rest. An [*Error] says that no site has
+// the right bytes of one piece.
 //
 // A site that knows no ranges has no pieces ([ErrRefused]).
 func (m *Mirrors) Pieces(ctx context.Context, p Pieces) error {
@@ -49,7 +50,7 @@ func (m *Mirrors) Pieces(ctx context.Context, p Pieces) error {
 		switch {
 		case mir == nil && len(j.failed.Attempts) == 0:
 			return fmt.Errorf("%q: %w: there is no mirror to fetch it from", p.Name, ErrNotFound)
-		case mir == nil:
+		case mir == nil || !j.wrong.IsZero() && time.Since(j.wrong) > m.client.limits.Forget:
 			return j.failed
 		case rest > 0:
 			sleep(ctx, min(rest, time.Second)) // another request may find meanwhile that it is back
@@ -69,9 +70,10 @@ func (m *Mirrors) Pieces(ctx context.Context, p Pieces) error {
 type pieces struct {
 	Pieces
 	job
-	next int   // the piece that comes next
-	from int64 // where it begins
-	buf  []byte
+	next  int       // the piece that comes next
+	from  int64     // where it begins
+	wrong time.Time // since when a site is known to have it wrong; zero is none
+	buf   []byte
 }
 
 // choose returns the mirror to ask now, as pick does.
@@ -179,7 +181,7 @@ func (j *pieces) judge(data []byte) error {
 	for _, try := range j.tries {
 		try.out = false
 	}
-	j.failed = &Error{}
+	j.failed, j.wrong = &Error{}, time.Time{}
 	return nil
 }
 
@@ -204,6 +206,9 @@ func (j *pieces) settle(ctx context.Context, mir *mirror, gained bool, err error
 		j.fail(mir, err)
 	case errors.Is(err, ErrCorrupt):
 		j.try(mir).out = true
+		if j.wrong.IsZero() {
+			j.wrong = time.Now()
+		}
 		if !mir.condemned { // who is, may have thousands of pieces wrong
 			j.condemn(mir, err)
 		}

@@ -123,6 +123,16 @@ func TestPiecesFail(t *testing.T) {
 			})
 		})
 	}
+	bubble(t, func(t *testing.T, n *network) { // one has it wrong, the other never comes back
+		m, _ := n.mirrors(t, data, faults{evil.Flip(1)}, faults{evil.Cut(0)})
+		start := time.Now()
+		if err := m.Pieces(t.Context(), threePieces(new(bytes.Buffer))); !errors.Is(err, ErrCorrupt) || !errors.Is(err, ErrUnreachable) {
+			t.Errorf("error %v", err)
+		}
+		if took := time.Since(start); took < 2*time.Minute || took > 3*time.Minute {
+			t.Errorf("took %s", took)
+		}
+	})
 	bubble(t, func(t *testing.T, n *network) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
