@@ -34,11 +34,11 @@ func Check(r *recipe.Recipe) error {
 			_, err = netboot.IPXE(one)
 		}
 		if err != nil {
-			return &recipe.Error{Path: r.Path, Line: e.Line, Field: fmt.Sprintf("menu[%d]", i), Msg: err.Error()}
+			return &recipe.Error{Path: r.Path, Line: e.Line, Field: fmt.Sprintf("menu[%d]", i), Msg: strings.TrimPrefix(err.Error(), "menu: entry 1: ")}
 		}
 	}
 	if err := menu.Validate(); err != nil {
-		return r.Mistake("menu", "", "%v", err)
+		return r.Mistake("menu", "", "%s", strings.TrimPrefix(err.Error(), "menu: "))
 	}
 	return nil
 }
