@@ -71,6 +71,7 @@ type lab struct {
 	flash    func(ctx context.Context, job flash.Job) (flash.Result, error)
 	image    string // a folder in the place of the medium's image
 	works    works  // in toolboxes
+	cmdline  string // the kernel's
 	armError error
 
 	mu         sync.Mutex
@@ -211,6 +212,7 @@ func (l *lab) rooms() Rooms {
 		Ready:     func(context.Context, time.Duration) error { return nil },
 		Drop:      counted(&l.dropped, func() error { l.available += l.drivers; return nil }),
 		Available: func() int64 { return l.available },
+		Cmdline:   func() string { return l.cmdline },
 		Identity:  func() manifest.Identity { return l.machine },
 		Now:       func() time.Time { return time.Now().Add(l.ahead) },
 		SetClock: func(t time.Time) error {
