@@ -23,6 +23,13 @@ func agent() *grub.Linux {
 	}
 }
 
+// password is what grub-mkpasswd-pbkdf2 prints, of a shorter salt and hash.
+const password = "grub.pbkdf2.sha512.10000.E3BE149AE308B8FE.F622F0E5D2BAB3A2D7031127AA8B781E0BAB898096425C544F2D5D16363FE372"
+
+func xen() *grub.Xen {
+	return &grub.Xen{Hypervisor: "/live/xen", EFIModule: "/live/multiboot2.mod", Modules: []grub.Module{{Path: "/live/vmlinuz"}}}
+}
+
 // menus are the menus of the golden files in testdata.
 func menus() map[string]grub.Menu {
 	several := []grub.Entry{
@@ -34,6 +41,14 @@ func menus() map[string]grub.Menu {
 		"agent":   {Timeout: 3, Entries: several[:1]},
 		"several": {Timeout: 5, Entries: several},
 		"at-once": {Timeout: 0, Entries: []grub.Entry{several[1], several[0]}},
+		"kinds": {Timeout: 5, Default: 2, Password: password, Entries: []grub.Entry{
+			{Title: "Xen", Xen: xen()},
+			{Title: "Next device", Chain: &grub.Chain{}},
+			{Title: "Ask the site", Linux: agent()},
+			{Title: "Locked", Locked: true, Linux: agent()},
+			{Title: "Second disk", Chain: &grub.Chain{Disk: 2, EFI: "/EFI/debian/shimx64.efi"}},
+		}},
+		"xen-alone": {Entries: []grub.Entry{{Title: "Xen", Xen: xen()}}},
 		"odd-text": {Timeout: 5, Entries: []grub.Entry{
 			{Title: `#1 || a && b ;  two blanks; x#y ||z \`, Linux: &grub.Linux{Kernel: "/k", Cmdline: `# a || b && c ; "d e  f" $x $ {y} ||z`}},
 			{Title: "-m :label ${", Linux: agent()},
@@ -79,7 +94,9 @@ func TestIPXERefuses(t *testing.T) {
 func FuzzIPXE(f *testing.F) {
 	for _, menu := range menus() {
 		for _, e := range menu.Entries {
-			f.Add(e.Title, e.Linux.Cmdline)
+			if e.Linux != nil {
+				f.Add(e.Title, e.Linux.Cmdline)
+			}
 		}
 	}
 	f.Fuzz(func(t *testing.T, title, cmdline string) {
