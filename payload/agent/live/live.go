@@ -50,9 +50,11 @@ var (
 const (
 	// polite is how long a service may take to end before it is killed.
 	polite = 5 * time.Second
-	// command is how long a command of xl may take. Building a machine copies its
-	// kernel and waits for its devices, for at most 10 s each (libxl_internal.h).
-	command = 60 * time.Second
+	// command is how long a command of xl may take, and building how long it may
+	// take to start a machine: it unpacks the kernel, which takes a second, or a
+	// minute where a processor is emulated on a busy computer.
+	command  = 60 * time.Second
+	building = 5 * time.Minute
 	// shutdown is how long machines get to shut down, all at once.
 	shutdown = 60 * time.Second
 )

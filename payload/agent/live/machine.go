@@ -39,6 +39,7 @@ func (s *System) startMachines(ctx context.Context) error {
 		}
 		if err != nil && ctx.Err() == nil {
 			s.Fail(fmt.Errorf("%w: %s: %w", ErrMachine, g.Name, err))
+			s.clear(ctx, g.Name)
 		}
 	}
 	if !s.Entry.Storage || ctx.Err() != nil {
@@ -74,7 +75,19 @@ func (s *System) startFound(ctx context.Context, partition, dir string) {
 func (s *System) create(ctx context.Context, name, config string) error {
 	s.Log("live: machine %s starts", name)
 	// Paths in it are relative to where it lies.
-	return s.do(ctx, command, nil, name, "/bin/sh", "-c", `cd "${2%/*}" && exec "$1" create "$2"`, "sh", s.xen+"/xl", config)
+	return s.do(ctx, building, nil, "xl create "+name, "/bin/sh", "-c", `cd "${2%/*}" && exec "$1" create "$2"`, "sh", s.xen+"/xl", config)
+}
+
+// clear destroys what is there of a machine that was not made to its end: xl does it
+// itself, unless it was ended.
+func (s *System) clear(ctx context.Context, name string) {
+	names, err := s.machines(ctx)
+	if err == nil && slices.Contains(names, name) {
+		err = s.do(ctx, command, nil, "xl destroy", s.xen+"/xl", "destroy", name)
+	}
+	if err != nil {
+		s.Log("live: %s: %v", name, err)
+	}
 }
 
 // configure writes what xl reads for a machine, see xl.cfg(5), and what that names.
