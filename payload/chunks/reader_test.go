@@ -383,6 +383,12 @@ func TestReaderEvilCache(t *testing.T) {
 		if s := r.Stats(); s.Cached > 2 { // the first one is what it is, and one is there twice
 			t.Errorf("%+v", s)
 		}
+		r.Close()
+		r = w.open(l.zst, w.config(cache))
+		readAll(t, r, l.data, 3000)
+		if s := r.Stats(); s.Fetched > 0 {
+			t.Errorf("not mended: %+v", s)
+		}
 	})
 }
 
