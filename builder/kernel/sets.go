@@ -92,20 +92,7 @@ func sets() []set {
 			{"fs/efivarfs", "EFI variables"},
 		}},
 		toolboxSet(),
-		{name: "xen", take: []line{
-			{"drivers/xen/xen-evtchn", "how programs of domain 0 hear of machines"},
-			{"drivers/xen/xen-gntdev", "and see their memory"},
-			{"drivers/xen/xen-gntalloc", "and show them some"},
-			{"drivers/xen/xen-privcmd", "and rule the hypervisor"},
-			{"drivers/xen/xenfs", "what xenstored looks for"},
-			{"drivers/xen/xen-pciback", "cards for machines"},
-			{"drivers/xen/xen-acpi-processor", "tells the hypervisor how processors save power"},
-			{"drivers/net/xen-netback", "cards of machines"},
-			{"drivers/block/xen-blkback", "disks of machines"},
-			{"drivers/block/loop", "images in files"},
-			{"net/bridge/bridge", "what machines are connected by"},
-			{"drivers/net/veth", "cables within a machine"},
-		}},
+		xenSet(),
 		{name: "shares", take: []line{
 			{"fs/nfs", "NFS 2, 3 and 4"},
 			{"net/sunrpc/auth_gss", "with Kerberos"},
@@ -138,6 +125,24 @@ func toolboxSet() set {
 		{"fs/hfsplus", "macOS"},
 		{"crypto/algif_skcipher", "what cryptsetup opens key slots with"},
 		{"crypto/algif_hash", "the same"},
+	}}
+}
+
+// xenSet is for a system that rules over a Xen hypervisor, its domain 0.
+func xenSet() set {
+	return set{name: "xen", take: []line{
+		{"drivers/xen/xen-evtchn", "how programs of domain 0 hear of machines"},
+		{"drivers/xen/xen-gntdev", "and see their memory"},
+		{"drivers/xen/xen-gntalloc", "and show them some"},
+		{"drivers/xen/xen-privcmd", "and rule the hypervisor"},
+		{"drivers/xen/xenfs", "what xenstored looks for"},
+		{"drivers/xen/xen-pciback", "cards for machines"},
+		{"drivers/xen/xen-acpi-processor", "tells the hypervisor how processors save power"},
+		{"drivers/net/xen-netback", "cards of machines"},
+		{"drivers/block/xen-blkback", "disks of machines"},
+		{"drivers/block/loop", "images in files"},
+		{"net/bridge/bridge", "what machines are connected by"},
+		{"drivers/net/veth", "cables within a machine"},
 	}}
 }
 
