@@ -27,8 +27,8 @@ func publishCommand() *cobra.Command {
 		Long: `publish makes or renews out/NAME/ from a recipe of kind "site": kernels and
 initrds by their hash, the trust statements, and last the manifest with its
 signature. The folder can be served by "farboot serve" or any web server, or
-copied to a CDN, in this order: objects/, trust/ with the highest number first,
-machines/, manifest.json.sig, manifest.json.
+copied to a CDN, in this order: objects/ and images.castr/, trust/ with the
+highest number first, machines/, manifest.json.sig, manifest.json.
 
 A manifest is good for valid_days of the recipe, 30 if it says none: publish
 again before, changed or not.
