@@ -45,7 +45,7 @@ func TestLoadXenRefuses(t *testing.T) {
 	}{
 		"lockdown":      {locked, ErrLocked},
 		"no memory map": {fstest.MapFS{}, xen.ErrMap},
-		"no hypervisor": {ram, xen.ErrELF},
+		"no hypervisor": {ram, xen.ErrHeader},
 	} {
 		if err := LoadXen(x, tc.sysfs); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
