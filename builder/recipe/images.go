@@ -31,6 +31,8 @@ const (
 	IndexSuffix = ".caibx"
 	FileSuffix  = ".zst"
 	TableSuffix = ".seek"
+	// TreeSuffix is the index once more, where the chunks lie in the site's tree.
+	TreeSuffix = ".castr"
 )
 
 // ImageNames returns the names of the site's images, sorted.
@@ -57,15 +59,12 @@ func (v *validator) images(s *Site) {
 		if img.Format == FormatURL && img.URL == "" {
 			v.fail(at+".format", "zst and castr put the image on the site", "only an input with url stays where it is")
 		}
-		for _, suffix := range []string{IndexSuffix, FileSuffix, TableSuffix} {
+		for _, suffix := range []string{IndexSuffix, FileSuffix, TableSuffix, TreeSuffix} {
 			if _, taken := s.Files[name+suffix]; taken {
 				v.fail(at, "call one of them otherwise", "the image has a file %q, and so has files", name+suffix)
 			}
 		}
-		files++
-		if img.Format == FormatZst {
-			files += 2
-		}
+		files += map[string]int{FormatZst: 3, FormatCastr: 2, FormatURL: 1}[img.Format]
 	}
 	v.atMost("images", files, manifest.DefaultBounds().Files)
 }

@@ -10,10 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/farboot/farboot/builder/chunker"
 	"github.com/farboot/farboot/builder/leak"
 	"github.com/farboot/farboot/builder/recipe"
-	"github.com/farboot/farboot/payload/chunks"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 )
@@ -36,23 +34,6 @@ func (p *publication) objects(ctx context.Context) error {
 		return err
 	}
 	return syncDir(filepath.Join(p.Dir, "objects"))
-}
-
-// trees puts the chunks of images in their place, but for those that are there.
-func (p *publication) trees(ctx context.Context) error {
-	for _, image := range p.Trees {
-		r, err := image.Open()
-		if err != nil {
-			return err
-		}
-		added, err := chunker.Tree(ctx, filepath.Join(p.Dir, chunks.CastrDir), r, image.Index)
-		if err := errors.Join(err, r.Close()); err != nil {
-			return fmt.Errorf("publish %s: %w", image.Name, err)
-		}
-		p.result.Chunks += added.Chunks
-		p.result.Bytes += added.Bytes
-	}
-	return nil
 }
 
 // object makes sure that the site holds the object, and tells whether it had to

@@ -88,7 +88,7 @@ func Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if len(o.Stores) == 0 {
 		return Report{}, errors.New("verify: no statement to begin with")
 	}
-	v := &verification{VerifyOptions: o, objects: map[object.Ref]bool{}, images: map[object.Ref]bool{}}
+	v := &verification{VerifyOptions: o, objects: map[object.Ref]bool{}, images: map[object.Ref]bool{}, indexes: map[object.Ref]bool{}}
 	v.terms()
 	var last *accept.Accepted
 	for _, store := range o.Stores {
@@ -99,6 +99,7 @@ func Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 		v.documents(ctx, last)
 		v.entries(last)
 		v.readObjects(ctx)
+		v.readTrees(ctx)
 	}
 	if more := v.problems - maxProblems; more > 0 {
 		v.report.Problems = append(v.report.Problems, fmt.Sprintf("and %d more", more))
@@ -119,6 +120,7 @@ type verification struct {
 	problems int
 	objects  map[object.Ref]bool
 	images   map[object.Ref]bool // those of the objects that are images of disks
+	indexes  map[object.Ref]bool // those that are indexes of images in the tree
 }
 
 // problem adds one to the report.
@@ -200,6 +202,7 @@ func (v *verification) entries(a *accept.Accepted) {
 		v.objects[ref] = true
 	}
 	maps.Copy(v.images, images(a.Manifest))
+	v.trees(a.Manifest)
 }
 
 // documents reads the documents of all machines, each as its machine would.

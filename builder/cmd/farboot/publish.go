@@ -297,6 +297,9 @@ func addImages(o *site.PublishOptions, s *recipe.Site, stock *stock.Stock) error
 		if image.Zst != nil {
 			o.Files[name+recipe.FileSuffix], o.Files[name+recipe.TableSuffix] = image.Zst.File, image.Zst.Table
 		}
+		if image.Castr {
+			o.Files[name+recipe.TreeSuffix] = image.Index
+		}
 	}
 	return nil
 }
