@@ -93,6 +93,7 @@ type System struct {
 	starting group // of machines
 
 	objects map[string]string // of machines: file in the toolbox, by hash
+	found   []local.Folder    // on disks, mounted
 }
 
 // group is what runs in goroutines until it is ended.

@@ -49,7 +49,8 @@ func (s *System) startMachines(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("live: %s on disks: %w", manifest.StorageFolder, err)
 	}
-	s.Log("live: %d disks have a folder %s", len(found), manifest.StorageFolder)
+	s.found = found
+	s.Log("live: %d file systems have a folder %s", len(found), manifest.StorageFolder)
 	for _, f := range found {
 		s.startFound(ctx, f.Partition, path.Join("/", media, f.Partition, manifest.StorageFolder))
 	}
@@ -200,8 +201,17 @@ func (s *System) disk(ctx context.Context, machine string, ref object.Ref) (stri
 	return device, s.do(ctx, command, nil, "losetup", "/usr/bin/busybox", "losetup", device, name)
 }
 
-// stopMachines shuts all machines down, and destroys what is left.
+// stopMachines shuts all machines down, destroys what is left, and lets the disks go.
 func (s *System) stopMachines() error {
+	err := s.endMachines()
+	for _, f := range s.found {
+		err = errors.Join(err, f.Close())
+	}
+	return err
+}
+
+// endMachines ends all machines.
+func (s *System) endMachines() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdown+2*command)
 	defer cancel()
 	names, err := s.machines(ctx)

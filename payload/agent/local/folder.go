@@ -19,6 +19,10 @@ type Folder struct {
 // a folder of that name at its top, disk by disk in the order of sysfs. Nothing
 // else stays mounted. What lies there is not verified by anybody.
 func Folders(ctx context.Context, c Config, name string) ([]Folder, error) {
+	return folders(ctx, c, mount, name)
+}
+
+func folders(ctx context.Context, c Config, mount mounter, name string) ([]Folder, error) {
 	disks, err := listDisks(c.Sysfs)
 	if err != nil {
 		return nil, fmt.Errorf("disks: %w", err)

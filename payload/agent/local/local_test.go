@@ -183,7 +183,11 @@ func (l *lab) mount(device, dir string, f filesystem) (func() error, error) {
 }
 
 func (l *lab) find() ([]System, func() error, error) {
-	return find(context.Background(), Config{
+	return find(context.Background(), l.config(), l.mount)
+}
+
+func (l *lab) config() Config {
+	return Config{
 		Sysfs: l.sysfs, Dev: l.dev, Dir: l.t.TempDir(),
 		LoadModule: func(name string) error {
 			l.mu.Lock()
@@ -196,7 +200,7 @@ func (l *lab) find() ([]System, func() error, error) {
 			defer l.mu.Unlock()
 			l.said = append(l.said, fmt.Sprintf(format, args...))
 		},
-	}, l.mount)
+	}
 }
 
 // rootID is a file system's UUID as it lies on the disk: debianUUID.
