@@ -44,7 +44,7 @@ func furnish(t *testing.T, consoles int, idle time.Duration, change func(*Limits
 		change(&limits)
 	}
 	var err error
-	d.Room, err = New(Config{Hash: hash, Processes: p, Dir: t.TempDir(), Env: []string{"FARBOOT_ENTRY=rescue", "HISTFILE="}, Greeting: "welcome\n", Log: d.log, Limits: limits})
+	d.Room, err = New(Config{Hash: hash, Processes: p, Dir: t.TempDir(), Env: []string{"FARBOOT_ENTRY=rescue", "HISTFILE=", "HOME=" + t.TempDir()}, Greeting: "welcome\n", Log: d.log, Limits: limits})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func open(t *testing.T, idle time.Duration, change func(*Config), people ...pers
 	t.Helper()
 	l := &lab{t: t, served: make(chan error, 1)}
 	p := toolbox.NewProcesses("")
-	c := Config{Processes: p, Dir: t.TempDir(), Limits: DefaultLimits(), Env: []string{"FARBOOT_ENTRY=rescue", "HISTFILE="}, Greeting: "welcome\n", Log: l.log}
+	c := Config{Processes: p, Dir: t.TempDir(), Limits: DefaultLimits(), Env: []string{"FARBOOT_ENTRY=rescue", "HISTFILE=", "HOME=" + t.TempDir()}, Greeting: "welcome\n", Log: l.log}
 	for i, one := range people {
 		c.Keys = append(c.Keys, one.line(fmt.Sprintf("person %d", i+1)))
 	}
