@@ -59,13 +59,6 @@ func menus() map[string]Menu {
 // password is what grub-mkpasswd-pbkdf2 printed for "secret".
 const password = "grub.pbkdf2.sha512.10000.E3BE149AE308B8FE5AA7E5C2A1300D7F169E7BDA8E956AED0B267C8DBE4F4DA513CBCD2A626D6252F0BF00CA5CD67635280DC0AA2448899DE7313982B82E7D7D.F622F0E5D2BAB3A2D7031127AA8B781E0BAB898096425C544F2D5D16363FE372B87BF60AC24451B7184BB18316650856AC542811618A735CF764DCACE213CCF2"
 
-func xen() *Xen {
-	return &Xen{
-		Hypervisor: "/m/xen", Options: "console=com1 dom0_mem=512M", EFIModule: "/boot/grub/x86_64-efi/multiboot2.mod",
-		Modules: []Module{{"/live/vmlinuz", `console=hvc0 "dyndbg=file x.c  +p"`}, {"/live/initrd.img", ""}, {"/m/ucode", "ucode"}},
-	}
-}
-
 // legal leaves out what a command line cannot carry through GRUB.
 func legal(s string) string {
 	return strings.NewReplacer(`\`, "", `'`, "", `"`, "").Replace(s)
@@ -278,19 +271,6 @@ func spoiled(spoil func(*Xen)) Entry {
 	return Entry{Title: "X", Xen: x}
 }
 
-func TestXenConsole(t *testing.T) {
-	for want, consoles := range map[string][]string{
-		"console=vga,com1 com1=115200,8n1": {"tty0", "ttyS0,115200"},
-		"console=com2 com2=57600,7e1":      {"ttyS1,57600e7", "hvc0", "ttyS3"},
-		"console=com1 com1=9600,8n1":       {"ttyS0"},
-		"":                                 {"hvc0", "ttyS9"},
-	} {
-		if got := XenConsole(consoles); got != want {
-			t.Errorf("%q: %q, want %q", consoles, got, want)
-		}
-	}
-}
-
 func TestCmdlineWords(t *testing.T) {
 	for line, want := range map[string][]string{
 		"":                           nil,
@@ -367,28 +347,6 @@ func FuzzConfig(f *testing.F) {
 			throughXen(t, cmdline)
 		}
 	})
-}
-
-// throughXen follows a line to Xen and to dom0: what comes out must be what went
-// in. GRUB leaves the file's name out.
-func throughXen(t *testing.T, line string) {
-	x := &Xen{Hypervisor: "/x", Options: line, EFIModule: "/m", Modules: []Module{{"/k", line}}}
-	text, err := Config(Menu{Entries: []Entry{{Title: "X", Xen: x}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := map[string]string{}
-	for _, words := range parseScript(t, text) {
-		if words[0] == "if" && len(words) > 2 {
-			lines[words[1]] = loaderCmdline(words[2:])
-		}
-	}
-	want := map[string]string{"multiboot2": strings.TrimSuffix("/x "+line, " "), "module2": strings.TrimSuffix("--nounzip /k "+line, " ")}
-	for command, want := range want {
-		if got := lines[command]; got != want {
-			t.Fatalf("%s would hand over %q, not %q", command, got, want)
-		}
-	}
 }
 
 // loaderCmdline joins arguments as grub_create_loader_cmdline does
