@@ -102,7 +102,7 @@ entries:
       then: local
   team:
     title: Rescue by the team
-    rescue: {key_files: [{file: team.pub}]}
+    rescue: {key_files: [{file: team.pub}], password: "$6$rounds=1000$saltsalt$/IiX/CoEcxCZ9SksEXnbjfCT1LGvD4z5OpJkaFYl/T37OAwuKZ8I8BixDhruhPLkw6lS7dw/6wQWgQnGo7lLg/", host_key: machine}
   image:
     title: Write the image
     flash:
@@ -159,7 +159,7 @@ func TestSiteThatWorks(t *testing.T) {
 		}},
 		"run":    {Title: "Run a file", Script: &manifest.Script{Program: of("file:run.sh")}},
 		"rescue": {Title: "Rescue", Rescue: &manifest.Rescue{Keys: []string{publicKey(1)}, Toolbox: &small, Port: 2222, Seconds: 3600, Then: "local"}},
-		"team":   {Title: "Rescue by the team", Rescue: &manifest.Rescue{Keys: []string{publicKey(1) + " anna@desk", publicKey(2)}}},
+		"team":   {Title: "Rescue by the team", Rescue: &manifest.Rescue{Keys: []string{publicKey(1) + " anna@desk", publicKey(2)}, Password: "$6$rounds=1000$saltsalt$/IiX/CoEcxCZ9SksEXnbjfCT1LGvD4z5OpJkaFYl/T37OAwuKZ8I8BixDhruhPLkw6lS7dw/6wQWgQnGo7lLg/", HostKey: "machine"}},
 		"image": {Title: "Write the image", Flash: &manifest.Flash{
 			Image: of("file:disk.img.zst"), Format: "zst", Index: of("index of file:disk.img.zst"),
 			Disk: manifest.Disk{Serial: "S3Z8NB0K", ID: "naa.5000", MinSize: 20e9, MaxSize: 1 << 40, Pick: "smallest"}, Grow: true,
@@ -305,9 +305,11 @@ func TestRefusalsOfWorks(t *testing.T) {
 		{"path", siteThatWorks, "DISK: /dev", "PATH: /dev", `entries.repair.script.env: variable "PATH" is not for manifests`, ``},
 		{"script's seconds", siteThatWorks, "seconds: 600", "seconds: 604801", `entries.repair.script.seconds: 604801 is not between 1 and 604800`, ``},
 		{"then", siteThatWorks, "then: reboot", "then: rebot", `entries.repair.script.then: "rebot" is not one of next, local, reboot, off, wait`, `did you mean "reboot"?`},
+		{"host key", siteThatWorks, "host_key: machine", "host_key: stick", `entries.team.rescue.host_key: "stick" is not one of boot, machine`, ``},
+		{"plain password", siteThatWorks, `password: "$6$rounds`, `password: "$1$rounds`, `entries.team.rescue.password: not a password hash that can be used`, `mkpasswd`},
 		{"private key", siteThatWorks, `keys: ["ssh-ed25519 AAAA`, `keys: ["-----BEGIN OPENSSH PRIVATE KEY-----`, `entries.rescue.rescue.keys[0]: not a key to log in with: this is a private key`, `.pub`},
 		{"options", siteThatWorks, `keys: ["ssh-ed25519`, `keys: ["no-pty ssh-ed25519`, `entries.rescue.rescue.keys[0]: not a key`, ``},
-		{"no keys", siteThatWorks, "{key_files: [{file: team.pub}]}", "{}", `entries.team.rescue: nobody could log in`, `add "keys:`},
+		{"no keys", siteThatWorks, "{key_files: [{file: team.pub}], password: \"$6$rounds=1000$saltsalt$/IiX/CoEcxCZ9SksEXnbjfCT1LGvD4z5OpJkaFYl/T37OAwuKZ8I8BixDhruhPLkw6lS7dw/6wQWgQnGo7lLg/\", host_key: machine}", "{}", `entries.team.rescue: nobody could log in`, `add "keys:`},
 		{"port", siteThatWorks, "port: 2222", "port: 70000", `entries.rescue.rescue.port: 70000 is not between`, ``},
 		{"idle", siteThatWorks, "seconds: 3600", "seconds: 30", `entries.rescue.rescue.seconds: 30 is not between 60 and 604800`, ``},
 		{"image's package", siteThatWorks, "{file: disk.img.zst}", "{deb: image}", `entries.image.flash.image: which file of package "image"?`, ``},

@@ -62,6 +62,7 @@ func TestWorksValidate(t *testing.T) {
 		"script for a month":  script(func(x *Script) { x.Seconds = 30 * 24 * 3600 }),
 		"script's end":        script(func(x *Script) { x.Then = "sleep" }),
 		"no keys":             rescue(func(x *Rescue) { x.Keys = nil }),
+		"a plain password":    rescue(func(x *Rescue) { x.Password = "geheim" }),
 		"a bad key":           rescue(func(x *Rescue) { x.Keys[0] = "ssh-ed25519 AAAA" }),
 		"a key twice":         rescue(func(x *Rescue) { x.Keys = append(x.Keys, strings.Replace(publicKey, "someone", "other", 1)) }),
 		"many keys":           rescue(func(x *Rescue) { x.Keys = keys(65) }),
@@ -134,6 +135,7 @@ func TestWorksAllow(t *testing.T) {
 	for name, e := range map[string]Entry{
 		"script":   {Script: &Script{Program: ref}},
 		"rescue":   {Rescue: &Rescue{Keys: keys(64), HostKey: HostKeyMachine}},
+		"console":  {Rescue: &Rescue{Password: "$6$rounds=1000$saltsalt$/IiX/CoEcxCZ9SksEXnbjfCT1LGvD4z5OpJkaFYl/T37OAwuKZ8I8BixDhruhPLkw6lS7dw/6wQWgQnGo7lLg/"}},
 		"flash":    {Flash: &Flash{Image: ref, Index: ref}},
 		"raw size": {Flash: &Flash{Image: ref, Index: ref, Disk: Disk{MinSize: 5}, Files: []FlashFile{{Partition: 128, Path: "/empty", Mode: 0o777}}}},
 	} {
