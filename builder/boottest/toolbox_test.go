@@ -38,7 +38,7 @@ for p in %s; do
 	for how in --version --help -V; do
 		timeout -s KILL 20 "$p" $how </dev/null >/tmp/said 2>&1
 		status=$?
-		[ $status = 0 ] && break
+		case $status in 0|137) break ;; esac
 	done
 	case $status in 126|127|132|134|135|136|139) bad=yes ;; *) bad= ;; esac
 	grep -q 'error while loading shared libraries' /tmp/said && bad=yes
