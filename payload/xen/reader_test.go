@@ -107,6 +107,9 @@ func (m memory) tags(at uint64) (s *seen, lower uint32, err error) {
 	total := uint64(m.u32(at))
 	for off := uint64(8); off < total; {
 		kind, size := m.u32(at+off), uint64(m.u32(at+off+4))
+		if size < 8 {
+			return nil, 0, errBoot
+		}
 		body := m.at(at+off+8, int(size-8))
 		le := binary.LittleEndian
 		s.tags = append(s.tags, kind)
