@@ -203,7 +203,7 @@ const rescueSite = `kind: site
 entries:
   rescue:
     title: Rescue by SSH
-    rescue: {keys: [%q]}
+    rescue: {keys: [%q], password: "$6$rounds=1000$saltsalt$/IiX/CoEcxCZ9SksEXnbjfCT1LGvD4z5OpJkaFYl/T37OAwuKZ8I8BixDhruhPLkw6lS7dw/6wQWgQnGo7lLg/"}
   marker:
     title: A small system that says hello
     linux:
@@ -216,7 +216,8 @@ default: [rescue]
 // TestRescue: OpenSSH's client gets in with the right key, by the host key that the
 // screen shows, and with nothing else; files go both ways; nothing is forwarded; and
 // "farboot boot marker" is answered before the machine goes there. The next boot has
-// another host key.
+// another host key. At the console a wrong password is refused and told, and the right
+// one, which is shown nowhere, leads to a shell.
 func TestRescue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -240,6 +241,10 @@ func TestRescue(t *testing.T) {
 		}
 		if len(seen) == 0 {
 			c.tries(t, anna, boris)
+			atConsole(t, ctx, m)
+			if !reports.have("ttyS0: wrong password, 1 in a row", "on ttyS0: logged in by the password") {
+				t.Error("the logins at the console were not reported")
+			}
 		}
 		seen[shown] = true
 		if out, status := c.run(t, anna, "ssh", "HOST", "farboot boot marker"); status != 0 || !strings.Contains(out, "booting marker") {
@@ -247,6 +252,27 @@ func TestRescue(t *testing.T) {
 		}
 		expect(t, ctx, m, "handing over", markerRuns, "next kernel done")
 		m.Stop()
+	}
+}
+
+// atConsole logs in on the serial line.
+func atConsole(t *testing.T, ctx context.Context, m *vm.VM) {
+	t.Helper()
+	types := func(text string, phrases ...string) {
+		t.Helper()
+		if err := m.Type(text); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, ctx, m, phrases...)
+	}
+	types("\r", "Password: ")
+	types("please\r", "wrong password, 1 in a row", "Login as root: press Enter.")
+	types("\r", "Password: ")
+	types("open sesame\r", "1 wrong passwords were typed here before", "farboot rescue: Rescue by SSH")
+	types("echo $(farboot info entry) $((20+22)) $(tty); farboot report seen\r", "rescue 42 /dev/pts/", "report: | seen")
+	types("exit\r", "exit status 0")
+	if strings.Contains(m.Serial(), "sesame") {
+		t.Error("the password is on the screen")
 	}
 }
 
