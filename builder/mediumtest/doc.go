@@ -8,5 +8,6 @@
 // go test -tags boot ./builder/mediumtest
 //
 // Small media, mistakes and interruptions are the matter of the scripts in
-// cmd/farboot; that a medium boots is boottest's.
+// cmd/farboot; that a medium boots is boottest's. What GRUB's menu starts beside
+// the agent is tried here.
 package mediumtest
