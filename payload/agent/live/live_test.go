@@ -173,7 +173,7 @@ extra = "a=\x22b c\x22 d=\x27e\x27 \x5cn"
 memory = 48
 vcpus = 1
 ramdisk = "/var/lib/farboot/2"
-vif = ["mac=00:16:3e:00:00:01,bridge=xenbr0"]
+vif = ["mac=00:16:3e:00:00:01,script=/etc/xen/farboot/vif,bridge=xenbr0"]
 `
 	if diff := cmp.Diff(want, l.read(t, config)); diff != "" {
 		t.Error(diff)
@@ -185,7 +185,7 @@ vif = ["mac=00:16:3e:00:00:01,bridge=xenbr0"]
 	if config, err = s.configure(t.Context(), g); err != nil {
 		t.Fatal(err)
 	}
-	if got := l.read(t, config); !strings.Contains(got, `type = "pvh"`) || !strings.Contains(got, "vcpus = 2") || !strings.Contains(got, `vif = ["bridge=xenbr0"]`) {
+	if got := l.read(t, config); !strings.Contains(got, `type = "pvh"`) || !strings.Contains(got, "vcpus = 2") || !strings.Contains(got, `vif = ["script=/etc/xen/farboot/vif,bridge=xenbr0"]`) {
 		t.Error(got)
 	}
 	if n := strings.Count(l.said(), "fetch"); n != 3 {

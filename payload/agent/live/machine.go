@@ -29,6 +29,22 @@ const (
 	maxConfigs = 64
 )
 
+// plug is what libxl runs when a machine's card comes or goes, with the card's name
+// and its folder in xenstore (docs/misc/vif-script in Xen's source). Xen's own
+// vif-bridge starts some forty programs for the same, which under emulation take
+// longer than the 40 s that libxl waits (LIBXL_HOTPLUG_TIMEOUT).
+const (
+	plug       = "/" + configs + "/vif"
+	plugScript = `#!/bin/sh
+# Written by farboot.
+set -e
+[ "$1" = online ] || exit 0
+ip link set dev "$vif" master "$(xenstore-read "$XENBUS_PATH/bridge")"
+ip link set dev "$vif" up
+xenstore-write "$XENBUS_PATH/hotplug-status" connected
+`
+)
+
 // startMachines starts the entry's machines, then those on the machine's disks.
 // One that does not start is told, and the next one is.
 func (s *System) startMachines(ctx context.Context) error {
@@ -109,7 +125,10 @@ func (s *System) configure(ctx context.Context, g manifest.Guest) (config string
 		lines = append(lines, "ramdisk = "+quote(ramdisk))
 	}
 	if s.Entry.Bridge != "" {
-		vif := "bridge=" + s.Entry.Bridge
+		if err := s.write(plug, plugScript, 0o700); err != nil {
+			return "", err
+		}
+		vif := "script=" + plug + ",bridge=" + s.Entry.Bridge
 		if g.MAC != "" {
 			vif = "mac=" + g.MAC + "," + vif
 		}
@@ -123,13 +142,13 @@ func (s *System) configure(ctx context.Context, g manifest.Guest) (config string
 		lines = append(lines, "disk = ["+quote("phy:"+device+",xvda,w")+"]")
 	}
 	config = "/" + path.Join(configs, g.Name+".cfg")
-	return config, s.write(config, strings.Join(lines, "\n")+"\n")
+	return config, s.write(config, strings.Join(lines, "\n")+"\n", 0o600)
 }
 
 // write writes a file of the toolbox.
-func (s *System) write(name, text string) error {
+func (s *System) write(name, text string, mode os.FileMode) error {
 	name = filepath.Join(s.Root, name)
-	return errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o600))
+	return errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), mode))
 }
 
 // quote writes a string as xl's parser takes it: what may end one, or begin an
