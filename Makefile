@@ -51,7 +51,7 @@ setup: ## install what the tests compare against (apt-get, where root)
 .PHONY: check
 check: ## gofmt and vet
 	@test -z "$$(gofmt -l builder payload)" || { gofmt -l builder payload; exit 1; }
-	$(GO) vet -tags boot,bench ./...
+	$(GO) vet -tags boot,bench,long ./...
 
 .PHONY: unit
 unit: ## every test that boots nothing, then seconds of fuzzing
@@ -70,8 +70,9 @@ soak: all ## boot BOOTS machines (200) with random faults from SEED (0 is the cl
 	$(GO) test -tags boot -count=1 -timeout 0 -v -run TestSoak ./builder/boottest -args -soak.boots=$(BOOTS) -soak.seed=$(SEED)
 
 .PHONY: test-long
-test-long: all soak ## hours: the soak, and a disk image whose writing is cut off twenty times
+test-long: all soak ## hours: the soak, twenty power cuts, bad disks, every tool, foreign kernels
 	$(GO) test -tags boot -count=1 -timeout 0 -v -run 'TestFlash$$' ./builder/boottest -args -flash.kills=20
+	$(GO) test -tags boot,long -count=1 -timeout 0 -v -run 'TestToolbox$$|TestBadDisks$$|TestXenInstaller$$|TestForeignOnUEFI$$|TestXenLive$$' ./builder/boottest
 
 .PHONY: bench
 bench: all ## speed, side by side with the tool one would take otherwise

@@ -3,16 +3,11 @@
 package boottest
 
 import (
-	"flag"
 	"fmt"
 	"testing"
 
 	"github.com/farboot/farboot/builder/vm"
 )
-
-// xenLong also tries what takes minutes: an installer as dom0, and foreign payloads
-// on UEFI.
-var xenLong = flag.Bool("xen.long", false, "also start the Debian installer under Xen, and foreign payloads on UEFI")
 
 // Options of Xen and the command line of dom0. Both have to arrive whole, the first
 // word included.
@@ -84,33 +79,6 @@ func TestXenUnderSecureBoot(t *testing.T) {
 	expect(t, ctx, m, "xen: [locked] Secure Boot is on", "handing over: marker", markerRuns, "next kernel done")
 }
 
-// TestXenInstaller: the Debian installer as dom0, with the machine's network.
-func TestXenInstaller(t *testing.T) {
-	if !*xenLong {
-		t.Skip("-xen.long is not given")
-	}
-	w := newWorld(t)
-	w.publishes(t, `kind: site
-entries:
-  xen:
-    title: Xen with the Debian installer
-    xen:
-      hypervisor: {deb: xen-hypervisor-4.17-amd64, file: boot/xen-4.17-amd64.gz}
-      options: console=com1 com1=115200,8n1 dom0_mem=1G noreboot
-      kernel: {deb: debian-installer-12-netboot-amd64, file: `+installerDir+`/linux}
-      initrd: [{deb: debian-installer-12-netboot-amd64, file: `+installerDir+`/initrd.gz}]
-      cmdline: console=hvc0 priority=low TERM=linux
-default: [xen]
-`)
-	image, _ := w.build(t)
-	for _, firmware := range []vm.Firmware{vm.BIOS, vm.UEFI} {
-		t.Run(string(firmware), func(t *testing.T) {
-			m, ctx := start(t, vm.Config{Image: image, Firmware: firmware, Memory: 2048})
-			expect(t, ctx, m, "handing over: xen", "Xen version 4.17", "Choose language")
-		})
-	}
-}
-
 // foreignSite offers what is no Linux for kexec, each with what boots after it.
 const foreignSite = `kind: site
 entries:
@@ -135,16 +103,15 @@ func TestForeign(t *testing.T) {
 	w := newWorld(t)
 	w.publishes(t, foreignSite)
 	image, _ := w.build(t)
-	for _, firmware := range []vm.Firmware{vm.BIOS, vm.UEFI} {
-		t.Run(string(firmware), func(t *testing.T) {
-			if firmware == vm.UEFI && !*xenLong {
-				t.Skip("-xen.long is not given")
-			}
-			m, ctx := start(t, vm.Config{Image: image, Firmware: firmware})
-			const noKernel = ": [kexec-refused] kexec refused: the file is no kernel that kexec can start"
-			expect(t, ctx, m, "memtest"+noKernel, "memtest32"+noKernel, "ipxe"+noKernel,
-				"efi: [bad-hypervisor] malformed hypervisor: no ELF header", "invaders: [bad-hypervisor] no fitting multiboot2 header",
-				"handing over: marker", markerRuns, "next kernel done")
-		})
-	}
+	w.foreign(t, image, vm.BIOS)
+}
+
+// foreign boots the image at a foreignSite.
+func (w *world) foreign(t *testing.T, image string, firmware vm.Firmware) {
+	t.Helper()
+	m, ctx := start(t, vm.Config{Image: image, Firmware: firmware})
+	const noKernel = ": [kexec-refused] kexec refused: the file is no kernel that kexec can start"
+	expect(t, ctx, m, "memtest"+noKernel, "memtest32"+noKernel, "ipxe"+noKernel,
+		"efi: [bad-hypervisor] malformed hypervisor: no ELF header", "invaders: [bad-hypervisor] no fitting multiboot2 header",
+		"handing over: marker", markerRuns, "next kernel done")
 }
