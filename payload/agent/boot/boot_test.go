@@ -177,7 +177,7 @@ func TestNoMemory(t *testing.T) {
 		t.Errorf("drivers were dropped %d times", l.dropped)
 	}
 	l.available++
-	l.available += 3 * int64(len(kernel)+len(first)+len(second))
+	l.available += 10*int64(len(kernel)) + 3*int64(len(first)+len(second))
 	l.lines, l.dropped = nil, 0
 	handedOver(t, l, l.run(t))
 	if l.dropped != 0 {

@@ -357,21 +357,21 @@ func TestCopyFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.copyFile(m, open); err != nil || content(m) != string(kernel) {
+	if err := b.copyFile(m, kernelRoom, open); err != nil || content(m) != string(kernel) {
 		t.Errorf("%v", err)
 	}
 	l.available = spareMemory
-	if err := b.copyFile(m, open); Reason(err) != "no-memory" {
+	if err := b.copyFile(m, kernelRoom, open); Reason(err) != "no-memory" {
 		t.Errorf("without memory: %v", err)
 	}
 	l.available = -1
 	if err := os.WriteFile(name, second, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.copyFile(m, open); Reason(err) != "revoked" {
+	if err := b.copyFile(m, kernelRoom, open); Reason(err) != "revoked" {
 		t.Errorf("a revoked kernel: %v", err)
 	}
-	if err := b.copyFile(m, func() (*os.File, error) { return nil, errors.New("gone") }); err == nil {
+	if err := b.copyFile(m, kernelRoom, func() (*os.File, error) { return nil, errors.New("gone") }); err == nil {
 		t.Error("a disk that is gone")
 	}
 }

@@ -48,7 +48,7 @@ func (b *boot) fromDisk(ctx context.Context, j job, s local.System, let handover
 		return err
 	}
 	defer func() { k.Close() }()
-	if err := b.copyFile(k.Image, s.OpenKernel); err != nil {
+	if err := b.copyFile(k.Image, kernelRoom, s.OpenKernel); err != nil {
 		return err
 	}
 	if len(s.Initrds) > 0 {
@@ -57,7 +57,7 @@ func (b *boot) fromDisk(ctx context.Context, j job, s local.System, let handover
 		}
 	}
 	for i := range s.Initrds {
-		if err := b.copyFile(k.Initrd, func() (*os.File, error) { return s.OpenInitrd(i) }); err != nil {
+		if err := b.copyFile(k.Initrd, initrdRoom, func() (*os.File, error) { return s.OpenInitrd(i) }); err != nil {
 			return err
 		}
 	}
@@ -67,9 +67,9 @@ func (b *boot) fromDisk(ctx context.Context, j job, s local.System, let handover
 	return b.jump(ctx, j, b.kernel(k), 0, let)
 }
 
-// copyFile appends a disk's file to memory. It has no hash to be held against,
+// copyFile appends a disk's file to memory, where it takes room times its size. It has no hash to be held against,
 // but may be one that the trust statement revokes.
-func (b *boot) copyFile(to *handover.Memory, open func() (*os.File, error)) error {
+func (b *boot) copyFile(to *handover.Memory, room int64, open func() (*os.File, error)) error {
 	f, err := open()
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func (b *boot) copyFile(to *handover.Memory, open func() (*os.File, error)) erro
 	if err != nil {
 		return err
 	}
-	if need, free := 3*info.Size()+spareMemory, b.Available(); free >= 0 && free < need {
+	if need, free := room*info.Size()+spareMemory, b.Available(); free >= 0 && free < need {
 		return fmt.Errorf("%w: %s needs %s to be loaded, %s are free", errMemory, info.Name(), size(need), size(free))
 	}
 	dst, err := to.Append(info.Size())

@@ -19,10 +19,18 @@ import (
 // agent itself and the buffers of its connections.
 const spareMemory = 16 << 20
 
-// linuxMemory is what a kernel with its initrds takes, in bytes: three times theirs
-// while it loads, which are what the agent holds, a copy to read from
-// (kernel_read_file in kernel/kexec_file.c) and the place they go to.
-func linuxMemory(l *manifest.Linux) int64 { return 3 * (l.Kernel.Size + sum(l.Initrd)) }
+// How often its own size a file takes in memory while kexec loads it: what the agent
+// holds, a copy to read from (kernel_read_file in kernel/kexec_file.c) and the place
+// it goes to. That place is for a kernel as large as it says it gets once unpacked
+// (init_size, Documentation/x86/boot.rst), and all of it is allocated at once: 66.7 MB
+// for Debian's of 8.2. Too little ends in a panic, since nothing can be killed.
+const (
+	kernelRoom = 10
+	initrdRoom = 3
+)
+
+// linuxMemory is what a kernel with its initrds takes while it loads, in bytes.
+func linuxMemory(l *manifest.Linux) int64 { return kernelRoom*l.Kernel.Size + initrdRoom*sum(l.Initrd) }
 
 // sum is the size of objects, in bytes.
 func sum(refs []object.Ref) int64 {
