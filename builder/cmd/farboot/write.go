@@ -37,9 +37,9 @@ serial number is asked for, as write shows it; --yes-this-disk says it
 beforehand, for scripts. If write is interrupted, nothing boots from the disk;
 the same command again goes on where it ended.
 
---data adds a partition that every computer can write, from the image's end to the
-disk's: an agent of this image reads farboot/networks.json there. It takes an image
-with a GPT, as farboot's have, and is made anew each time.`,
+--data adds a partition that every computer can write, from the image's end to
+the disk's: an agent of this image reads farboot/networks.json there. It takes
+an image with a GPT, as farboot's have, and is made anew each time.`,
 		Example: `  farboot write out/netboot.iso /dev/disk/by-id/usb-SanDisk_Ultra_4C53-0:0
   farboot write --dry-run out/netboot.iso /dev/sdb
   farboot write --yes-this-disk 4C53 debian.img.xz /dev/sdb`,
