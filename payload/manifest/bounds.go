@@ -28,6 +28,12 @@ type Bounds struct {
 	// Initrd size in bytes, each. Live systems are served as one initrd of a
 	// few GiB; it has to fit into RAM twice.
 	Initrd int64
+	// Init is the size of an initramfs' /init, in bytes: a script of some KiB, or a
+	// program.
+	Init int64
+	// Modules is the size of a kernel's modules that an image needs, in bytes:
+	// Debian's for all network cards have 45 MiB unpacked.
+	Modules int64
 	// WatchdogMin and WatchdogMax bound an armed watchdog, in seconds: the
 	// shortest in which a kernel reaches a user space that takes it over, and an
 	// hour, after which nobody waits for a machine.
@@ -96,6 +102,8 @@ func DefaultBounds() Bounds {
 		Initrds:     16,
 		Kernel:      256 << 20,
 		Initrd:      16 << 30,
+		Init:        64 << 20,
+		Modules:     1 << 30,
 		WatchdogMin: 30,
 		WatchdogMax: 3600,
 

@@ -30,6 +30,8 @@ type Entry struct {
 	Flash  *Flash
 	Xen    *Xen
 	Live   *Live
+	Iso    *Iso
+	Image  *Image
 	// Unknown is the kind of an entry that this program does not know, or
 	// "linux+FIELD" where it knows the kind and not the field, or not all in it.
 	Unknown string
@@ -71,6 +73,12 @@ func (e Entry) contents() []content {
 	}
 	if e.Live != nil {
 		all = append(all, e.Live)
+	}
+	if e.Iso != nil {
+		all = append(all, e.Iso)
+	}
+	if e.Image != nil {
+		all = append(all, e.Image)
 	}
 	return all
 }
@@ -114,6 +122,8 @@ type knownEntry struct {
 	Flash  *Flash  `json:"flash,omitzero"`
 	Xen    *Xen    `json:"xen,omitzero"`
 	Live   *Live   `json:"live,omitzero"`
+	Iso    *Iso    `json:"iso,omitzero"`
+	Image  *Image  `json:"image,omitzero"`
 }
 
 // MarshalJSON implements json.Marshaler. An entry of an unknown kind has lost
@@ -122,7 +132,7 @@ func (e Entry) MarshalJSON() ([]byte, error) {
 	if e.Unknown != "" {
 		return nil, fmt.Errorf("entry of the unknown kind %q", e.Unknown)
 	}
-	return json.Marshal(knownEntry{e.Title, e.Linux, e.Local, e.Power, e.Script, e.Rescue, e.Flash, e.Xen, e.Live})
+	return json.Marshal(knownEntry{e.Title, e.Linux, e.Local, e.Power, e.Script, e.Rescue, e.Flash, e.Xen, e.Live, e.Iso, e.Image})
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -159,6 +169,10 @@ func (e *Entry) UnmarshalJSON(data []byte) error {
 		return decodeKind(e, kind, content, &e.Xen)
 	case "live":
 		return decodeKind(e, kind, content, &e.Live)
+	case "iso":
+		return decodeKind(e, kind, content, &e.Iso)
+	case "image":
+		return decodeKind(e, kind, content, &e.Image)
 	}
 	e.Unknown = kind
 	return nil

@@ -184,7 +184,7 @@ func TestRefs(t *testing.T) {
 			t.Errorf("Object(%s) = %v, %v", ref.SHA256, byID, ok)
 		}
 	}
-	if rest := bytes.Count(data, []byte(`"sha256": "`)) - bytes.Count(data, []byte(`"sha256": ""`)); rest != 0 || len(got) != 6 {
+	if rest := bytes.Count(data, []byte(`"sha256": "`)) - bytes.Count(data, []byte(`"sha256": ""`)); rest != 0 || len(got) != 9 {
 		t.Errorf("%d references, %d of the text left out", len(got), rest)
 	}
 	if ref, ok := m.Object("data.tar.gz"); !ok || ref != m.Files["data.tar.gz"] {

@@ -57,6 +57,8 @@ func sample() *Manifest {
 					{Partition: 1, Path: "/etc/hostname", Mode: 0o600, Content: "web1\n\tä\n"}, {Partition: 2, Path: "/seed", Object: &initrd},
 				},
 			}},
+			"live": {Title: "A live ISO", Iso: isoSample()},
+			"root": {Title: "A root file system", Image: imageSample()},
 		},
 		Menu:   &Menu{Seconds: 10, Entries: []string{"memtest", "off"}},
 		Limits: &Limits{Network: 30, Manifest: 60, Stall: 10, Object: 600, Attempts: 2, Rounds: 1, Pause: 30},

@@ -176,7 +176,7 @@ func (e Entry) validate(b Bounds) error {
 	}
 	all := e.contents()
 	if len(all) != 1 {
-		return errors.New("want exactly one kind: linux, local, power, script, rescue, flash, xen or live")
+		return errors.New("want exactly one kind: linux, local, power, script, rescue, flash, xen, live, iso or image")
 	}
 	return all[0].validate(b)
 }
