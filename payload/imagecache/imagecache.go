@@ -41,6 +41,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,15 +79,31 @@ func DefaultLimits(size int64) Limits {
 	return Limits{Size: size, Segment: min(64<<20, max(size/8, 1<<20))}
 }
 
+// Door lets a cache write to its file system only while it has something to write,
+// so that a machine that is switched off at any other time leaves it clean. The zero
+// Door always stands open.
+type Door struct {
+	// Open is called before the first write, and Shut after Rest without any, and on
+	// Close. Nothing in the folder is open for writing when Shut is called. What keeps
+	// it from doing its work is for itself to tell.
+	Open func() error
+	Shut func()
+	Rest time.Duration
+}
+
 // Cache is an open folder. It is safe for parallel use.
 type Cache struct {
 	dir    string
 	limits Limits
+	door   Door
 	lock   *os.File
 
-	writing sync.Mutex // held by who changes files, before mu
-	last    *segment   // which is appended to; nil is none yet
-	number  int        // the highest there is
+	writing sync.Mutex  // held by who changes files, before mu
+	last    *segment    // which is appended to; nil is none yet
+	number  int         // the highest there is
+	out     *os.File    // the last one, open for writing, or nil
+	open    bool        // the door is
+	rest    *time.Timer // until it is shut; nil is no door
 
 	mu       sync.RWMutex // guards what follows
 	segments []*segment   // the oldest first
@@ -129,6 +146,11 @@ func Open(dir string, l Limits) (*Cache, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
+	return OpenBehind(Door{}, dir, l)
+}
+
+// OpenBehind opens the cache in a folder that is there, behind a door that is shut.
+func OpenBehind(d Door, dir string, l Limits) (*Cache, error) {
 	lock, err := os.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
@@ -137,7 +159,7 @@ func Open(dir string, l Limits) (*Cache, error) {
 		lock.Close()
 		return nil, fmt.Errorf("%w: %s: %w", ErrBusy, dir, err)
 	}
-	c := &Cache{dir: dir, limits: l, lock: lock, places: map[object.ID]place{}}
+	c := &Cache{dir: dir, limits: l, door: d, lock: lock, places: map[object.ID]place{}}
 	if err := c.scan(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -164,7 +186,7 @@ func (c *Cache) scan() error {
 // scanSegment reads the heads of the next segment. The last one is gone on with if
 // it is whole.
 func (c *Cache) scanSegment(n int) error {
-	f, err := os.OpenFile(c.path(n), os.O_RDWR, 0)
+	f, err := os.Open(c.path(n))
 	if err != nil {
 		return err
 	}
@@ -318,12 +340,9 @@ func (c *Cache) Stats() Stats {
 func (c *Cache) Close() error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	errs := []error{c.shut()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var errs []error
-	if c.last != nil && c.stats.Added > 0 {
-		errs = append(errs, c.last.file.Sync())
-	}
 	for _, s := range c.segments {
 		errs = append(errs, s.file.Close())
 	}

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/object"
 )
 
@@ -23,7 +24,10 @@ func (c *Cache) Put(id object.ID, data []byte) error {
 	if c.Has(id) {
 		return nil
 	}
-	err := c.put(id, data)
+	err := c.opened()
+	if err == nil {
+		err = c.put(id, data)
+	}
 	if errors.Is(err, unix.ENOSPC) && c.evict() { // the disk has less than the cache may take
 		err = c.put(id, data)
 	}
@@ -44,9 +48,10 @@ func (c *Cache) put(id object.ID, data []byte) error {
 	record := head(id, data)
 	p.sum = sumOf(record)
 	// One write, so that the head is never there for long without its chunk.
-	if _, err := s.file.WriteAt(append(record, data...), s.size); err != nil {
-		if s.file.Truncate(s.size) != nil {
-			c.last = nil // who knows what it holds behind its end now
+	if _, err := c.out.WriteAt(append(record, data...), s.size); err != nil {
+		if c.out.Truncate(s.size) != nil {
+			err = errors.Join(err, c.leave()) // who knows what it holds behind its end now
+			c.last = nil
 		}
 		return err
 	}
@@ -62,7 +67,7 @@ func (c *Cache) put(id object.ID, data []byte) error {
 // room makes sure that the last segment can take n bytes more.
 func (c *Cache) room(n int64) error {
 	if c.last != nil && c.last.size+n > c.limits.Segment {
-		if err := c.last.file.Sync(); err != nil {
+		if err := c.leave(); err != nil {
 			return err
 		}
 		c.last = nil
@@ -72,20 +77,83 @@ func (c *Cache) room(n int64) error {
 			return fmt.Errorf("%w: %d bytes are allowed", ErrFull, c.limits.Size)
 		}
 	}
-	if c.last != nil {
+	if c.last == nil {
+		return c.begin()
+	}
+	if c.out != nil {
 		return nil
 	}
+	var err error
+	c.out, err = os.OpenFile(c.path(c.last.number), os.O_WRONLY, 0)
+	return err
+}
+
+// begin makes a new segment the last.
+func (c *Cache) begin() error {
 	c.number++
-	f, err := os.OpenFile(c.path(c.number), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	out, err := os.OpenFile(c.path(c.number), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
+	f, err := os.Open(c.path(c.number))
+	if err != nil {
+		return errors.Join(err, out.Close())
+	}
+	c.out = out
 	s := &segment{number: c.number, file: f}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.use(s)
 	c.segments, c.last = append(c.segments, s), s
 	return nil
+}
+
+// opened makes sure that the door is open, for a while.
+func (c *Cache) opened() error {
+	if c.door.Shut != nil {
+		if c.rest == nil {
+			c.rest = guard.AfterFunc(c.door.Rest, "shutting a cache", c.rested, func(error) {})
+		}
+		c.rest.Reset(c.door.Rest)
+	}
+	if !c.open && c.door.Open != nil {
+		if err := c.door.Open(); err != nil {
+			return err
+		}
+	}
+	c.open = true
+	return nil
+}
+
+// rested shuts the door, since nothing was written for long enough. Nobody waits to
+// be told of an error; what it cost will be found damaged.
+func (c *Cache) rested() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.shut()
+}
+
+// shut makes sure that all is on the disk, and shuts the door if it is open.
+func (c *Cache) shut() error {
+	err := c.leave()
+	if c.rest != nil {
+		c.rest.Stop()
+	}
+	if c.open && c.door.Shut != nil {
+		c.door.Shut()
+	}
+	c.open = false
+	return err
+}
+
+// leave makes sure that the last segment is on the disk, and ends writing to it.
+func (c *Cache) leave() error {
+	if c.out == nil {
+		return nil
+	}
+	err := errors.Join(c.out.Sync(), c.out.Close())
+	c.out = nil
+	return err
 }
 
 // total is how many bytes all segments have.
