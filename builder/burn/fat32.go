@@ -16,7 +16,10 @@ const (
 	fatDate     = 1<<5 | 1 // 1 January 1980
 )
 
-// fat32 is an empty FAT32 file system with a label and one folder.
+// fat32 is an empty FAT32 file system with a label and one folder. It is not
+// go-diskfs' (1.9): that one's tables are two entries short of the last clusters, and
+// the ".." of a folder in the root names cluster 2 where it has to be 0, which
+// fsck.fat mends each time.
 type fat32 struct {
 	start, size int64 // of its partition, in bytes
 	sector      int64

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/farboot/farboot/builder/chunker"
@@ -44,7 +46,7 @@ func (v *verification) trees(m *manifest.Manifest) {
 // readTrees reads every chunk of those images.
 func (v *verification) readTrees(ctx context.Context) {
 	u := chunks.NewUnpacker(1)
-	for ref := range v.indexes {
+	for _, ref := range slices.SortedFunc(maps.Keys(v.indexes), byHash) {
 		data, err := readFile(filepath.Join(v.Dir, ref.Path()), caibx.MaxFile)
 		if err != nil || object.OfBytes(data) != ref {
 			continue // which readObjects says

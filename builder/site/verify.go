@@ -263,9 +263,11 @@ func identity(match manifest.Match) manifest.Identity {
 	return manifest.Identity{MACs: []string{match.MAC}, UUID: match.UUID, Serial: match.Serial}
 }
 
+// byHash is an order in which problems come out the same each time.
+func byHash(a, b object.Ref) int { return strings.Compare(a.String(), b.String()) }
+
 // readObjects reads every object to its end.
 func (v *verification) readObjects(ctx context.Context) {
-	byHash := func(a, b object.Ref) int { return strings.Compare(a.String(), b.String()) }
 	for _, ref := range slices.SortedFunc(maps.Keys(v.objects), byHash) {
 		if err := verify(ctx, filepath.Join(v.Dir, ref.Path()), ref, v.images[ref]); err != nil {
 			v.problem("object %s: %w", ref.SHA256, err)

@@ -255,14 +255,8 @@ func (m *maker) newKey(name string, options ...func(*packet.Config)) *trusttest.
 	return k
 }
 
-// by returns the base's future in which the given keys alone sign manifests, all
-// of them. Media begin there: see begins.
-func (m *maker) by(keys ...*trusttest.Key) *trusttest.Sim {
-	m.t.Helper()
-	return m.as(len(keys), keys...)
-}
-
-// as is by with a threshold.
+// as returns the base's future in which the given keys alone sign manifests, so
+// many of them at least. Media begin there: see begins.
 func (m *maker) as(threshold int, keys ...*trusttest.Key) *trusttest.Sim {
 	m.t.Helper()
 	sim := m.base.Fork()
@@ -276,7 +270,7 @@ func (m *maker) as(threshold int, keys ...*trusttest.Key) *trusttest.Sim {
 	return sim
 }
 
-// addBy is add for a medium of the statement that by made, with the signature
+// addBy is add for a medium of the statement that as made, with the signature
 // that sign makes.
 func (m *maker) addBy(name, expect, comment string, keys []*trusttest.Key, sign func(data []byte) []byte, options ...option) {
 	m.t.Helper()

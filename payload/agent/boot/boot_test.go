@@ -169,7 +169,7 @@ func TestNoMemory(t *testing.T) {
 	l := newLab(t)
 	l.available = 16 << 20
 	s := l.site(t, l.files(t))
-	refused(t, l, l.run(t), "installer: [no-memory] not enough memory: kernel and initrd need 16.8 MB to be loaded, 16.8 MB are free")
+	refused(t, l, l.run(t), "installer: [no-memory] not enough memory: loading kernel and initrd takes 16.8 MB, 16.8 MB are free")
 	if n := s.count(object.OfBytes(kernel).Path()); n != 0 {
 		t.Errorf("the kernel was asked for %d times", n)
 	}

@@ -63,7 +63,7 @@ func (b *boot) start(ctx context.Context, j job) error {
 // linux obtains kernel and initrds and starts them.
 func (b *boot) linux(ctx context.Context, j job) error {
 	l := j.entry.Linux
-	if err := b.fits(linuxMemory(l)); err != nil {
+	if err := b.fits("loading kernel and initrd", linuxMemory(l)); err != nil {
 		return err
 	}
 	end := b.Story.Stage("obtain")

@@ -138,8 +138,8 @@ func far(d disks.Disk, p flash.Progress) string {
 // as it came, as bytes, and as chunks.
 func (b *boot) index(ctx context.Context, j job) (*caibx.Index, error) {
 	ref := j.entry.Flash.Index
-	if need, free := 3*ref.Size+spareMemory, b.Available(); free >= 0 && free < need {
-		return nil, fmt.Errorf("%w: the image's index needs %s, %s are free", errMemory, size(need), size(free))
+	if err := b.fits("the image's index", 3*ref.Size); err != nil {
+		return nil, err
 	}
 	f, err := b.download(ctx, j, "index", ref)
 	if err != nil {

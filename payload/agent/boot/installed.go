@@ -67,8 +67,8 @@ func (b *boot) fromDisk(ctx context.Context, j job, s local.System, let handover
 	return b.jump(ctx, j, b.kernel(k), 0, let)
 }
 
-// copyFile appends a disk's file to memory, where it takes room times its size. It has no hash to be held against,
-// but may be one that the trust statement revokes.
+// copyFile appends a disk's file to memory, where it takes room times its size. It
+// has no hash to be held against, but may be one that the trust statement revokes.
 func (b *boot) copyFile(to *handover.Memory, room int64, open func() (*os.File, error)) error {
 	f, err := open()
 	if err != nil {
@@ -79,8 +79,8 @@ func (b *boot) copyFile(to *handover.Memory, room int64, open func() (*os.File, 
 	if err != nil {
 		return err
 	}
-	if need, free := room*info.Size()+spareMemory, b.Available(); free >= 0 && free < need {
-		return fmt.Errorf("%w: %s needs %s to be loaded, %s are free", errMemory, info.Name(), size(need), size(free))
+	if err := b.fits("loading "+info.Name(), room*info.Size()); err != nil {
+		return err
 	}
 	dst, err := to.Append(info.Size())
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/netconf"
 	"github.com/farboot/farboot/payload/object"
-	"github.com/farboot/farboot/payload/report"
 )
 
 // Living is a live system that runs, see [live.System].
@@ -154,9 +153,7 @@ func (b *boot) liveDoor(ctx context.Context, j job, shop *workshop, x manifest.L
 		return nil, err
 	}
 	if len(l.Keys) > 0 {
-		b.Story.Status(fmt.Sprintf("ssh -p %d root@%s, host key %s", l.Port, b.address(j), door.Fingerprint()))
-		b.Log("%s: ssh -p %d root@%s, host key %s", j.name, l.Port, b.address(j), door.Fingerprint())
-		b.post(ctx, report.Working)
+		b.working(ctx, j, fmt.Sprintf("ssh -p %d root@%s, host key %s", l.Port, b.address(j), door.Fingerprint()))
 	}
 	return door, nil
 }

@@ -61,7 +61,7 @@ func TestLive(t *testing.T) {
 	if n := len(l.networks); n != 2 || fmt.Sprint(l.networks[0][0].Addresses) != "[192.0.2.7/24]" || l.networks[1][0].Bridge != "xenbr0" || l.networks[1][0].Card.MAC == "" {
 		t.Errorf("networks %+v", l.networks)
 	}
-	saw(t, l.lab, "choose: this medium asks no site", "live: xenbr0 becomes the bridge", "fallback 1: ssh -p 2222 root@10.0.2.15, host key SHA256:abc")
+	saw(t, l.lab, "choose: this medium asks no site", "live: xenbr0 becomes the bridge", "fallback 1: Xen: ssh -p 2222 root@10.0.2.15, host key SHA256:abc")
 }
 
 // TestLiveLost: where the hypervisor cannot be ruled any more the machine restarts;

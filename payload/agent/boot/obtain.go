@@ -41,11 +41,11 @@ func sum(refs []object.Ref) int64 {
 	return all
 }
 
-// fits tells before the download whether the memory will do for a kernel that
-// needs so many bytes. Drivers that nothing asked for are dropped only where that
-// helps: it takes the best part of a second on a slow machine, and what is plugged
-// in later needs its driver.
-func (b *boot) fits(need int64) error {
+// fits tells before the download whether the memory will do for what takes so many
+// bytes. Drivers that nothing asked for are dropped only where that helps: it takes
+// the best part of a second on a slow machine, and what is plugged in later needs
+// its driver.
+func (b *boot) fits(what string, need int64) error {
 	need += spareMemory
 	free := b.Available()
 	if free >= 0 && free < need && b.spare {
@@ -56,7 +56,7 @@ func (b *boot) fits(need int64) error {
 		free = b.Available()
 	}
 	if free >= 0 && free < need {
-		return fmt.Errorf("%w: kernel and initrd need %s to be loaded, %s are free", errMemory, size(need), size(free))
+		return fmt.Errorf("%w: %s takes %s, %s are free", errMemory, what, size(need), size(free))
 	}
 	return nil
 }

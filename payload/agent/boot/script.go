@@ -68,8 +68,13 @@ func (b *boot) begin(ctx context.Context, j job) error {
 
 // announce tells people that an entry is at work.
 func (b *boot) announce(ctx context.Context, j job, status string) {
-	b.Log("%s: %s: %s", j.name, j.entry.Title, status)
 	b.Story.Begin(j.name, j.entry.Kind())
+	b.working(ctx, j, status)
+}
+
+// working tells people how far the entry at work is.
+func (b *boot) working(ctx context.Context, j job, status string) {
+	b.Log("%s: %s: %s", j.name, j.entry.Title, status)
 	b.Story.Status(status)
 	if j.net != nil {
 		b.post(ctx, report.Working)

@@ -90,7 +90,7 @@ func TestScriptNeverRuns(t *testing.T) {
 		"rollback": {func(l *simLab, _ *site) {
 			l.remember = func() error { l.memory.Floor = floor(13); return state.ErrLower }
 		}, "repair: [rollback] "},
-		"memory": {func(l *simLab, _ *site) { l.available = spareMemory + int64(len(program)) }, "repair: [no-memory] not enough memory: the toolbox needs "},
+		"memory": {func(l *simLab, _ *site) { l.available = spareMemory + int64(len(program)) }, "repair: [no-memory] not enough memory: the toolbox takes "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := scripted(t, manifest.Script{})

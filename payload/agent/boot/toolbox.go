@@ -137,8 +137,8 @@ func verified(open func(name string) (fs.File, error), ref object.Ref) (*os.File
 
 // download fetches an object into memory that nobody can change any more.
 func (b *boot) download(ctx context.Context, j job, what string, ref object.Ref) (*os.File, error) {
-	if need, free := ref.Size+spareMemory, b.Available(); free >= 0 && free < need {
-		return nil, fmt.Errorf("%w: the %s needs %s, %s are free", errMemory, what, size(need), size(free))
+	if err := b.fits("the "+what, ref.Size); err != nil {
+		return nil, err
 	}
 	m, err := handover.NewMemory(what)
 	if err != nil {

@@ -20,7 +20,7 @@ func xenMemory(x *manifest.Xen) int64 {
 // xen obtains Xen with its modules and starts it.
 func (b *boot) xen(ctx context.Context, j job) error {
 	e := j.entry.Xen
-	if err := b.fits(xenMemory(e)); err != nil {
+	if err := b.fits("loading Xen and its modules", xenMemory(e)); err != nil {
 		return err
 	}
 	end := b.Story.Stage("obtain")

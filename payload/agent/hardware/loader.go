@@ -34,7 +34,7 @@ type Loader struct {
 	sysfs  fs.FS
 	index  *modules.Index
 	insert func(file string) error
-	news   func(ctx context.Context) (<-chan struct{}, error)
+	news   func(ctx context.Context, log func(format string, args ...any)) (<-chan struct{}, error)
 	log    func(format string, args ...any)
 
 	mu    sync.Mutex      // held while modules are loaded
@@ -67,7 +67,7 @@ func NewLoader(sysfs fs.FS, dir string, log func(format string, args ...any)) *L
 // or [Loader.Drop]. It is meant for a goroutine of its own.
 func (l *Loader) Run(ctx context.Context) {
 	pause := rescan
-	news, err := l.news(ctx) // before the first look, so that nothing falls between
+	news, err := l.news(ctx, l.log) // before the first look, so that nothing falls between
 	if err != nil {
 		l.log("hardware: new devices are not announced: %v", err)
 		pause = rescanDeaf

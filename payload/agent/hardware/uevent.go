@@ -16,8 +16,8 @@ const ueventSize = 8 << 10
 
 // news returns a channel on which the kernel's announcements of new devices arrive
 // until ctx ends: one for as many as come while nobody looks. It is nil where the
-// kernel has no such socket.
-func news(ctx context.Context) (<-chan struct{}, error) {
+// kernel has no such socket, and told by log where the listener ends before that.
+func news(ctx context.Context, log func(format string, args ...any)) (<-chan struct{}, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -29,7 +29,13 @@ func news(ctx context.Context) (<-chan struct{}, error) {
 	}
 	context.AfterFunc(ctx, func() { f.Close() })
 	c := make(chan struct{}, 1)
-	guard.Go("listening for new devices", func() error { return listen(f, c) }, func(error) { f.Close() })
+	guard.Go("listening for new devices", func() error { return listen(f, c) }, func(err error) {
+		f.Close()
+		if ctx.Err() == nil {
+			log("hardware: new devices are not announced any more: %v", err)
+			guard.Tell(err, log)
+		}
+	})
 	return c, nil
 }
 

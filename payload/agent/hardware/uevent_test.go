@@ -14,7 +14,7 @@ import (
 )
 
 // quiet announces nothing.
-func quiet(context.Context) (<-chan struct{}, error) { return nil, nil }
+func quiet(context.Context, func(string, ...any)) (<-chan struct{}, error) { return nil, nil }
 
 // What is plugged in is looked at when the kernel announces it, and where it
 // announces nothing, soon after.
@@ -31,7 +31,7 @@ func TestPluggedIn(t *testing.T) {
 				inserted := 0
 				l.insert = func(string) error { inserted++; return nil }
 				announced := make(chan struct{}, 1)
-				l.news = func(context.Context) (<-chan struct{}, error) { return announced, c.err }
+				l.news = func(context.Context, func(string, ...any)) (<-chan struct{}, error) { return announced, c.err }
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				go l.Run(ctx)
@@ -81,7 +81,7 @@ func TestListen(t *testing.T) {
 // The kernel has such a socket, and it ends with its context.
 func TestNews(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	c, err := news(ctx)
+	c, err := news(ctx, t.Logf)
 	cancel()
 	if err != nil || c == nil {
 		t.Errorf("%v, %v", c, err)

@@ -19,8 +19,9 @@ const systemPartition = "PARTN=1"
 
 // ReadFile reads a file of at most that many bytes from the medium's stick, which its
 // owner can write with any computer, and returns where it was: from the partition for
-// data, if there is one that has the file, or else from the EFI system partition. Where no stick has it the error is fs.ErrNotExist. It does not wait
-// for a stick: [Places.Load] does.
+// data, if there is one that has the file, or else from the EFI system partition.
+// Where no stick has it the error is fs.ErrNotExist. It does not wait for a stick:
+// [Places.Load] does.
 func (p *Places) ReadFile(name string, most int64) (data []byte, from string, err error) {
 	for _, node := range systemPartitions(p.Sys, p.Dev, p.Build) {
 		if p.lost[node.String()] {

@@ -43,7 +43,8 @@ var (
 // that name, and where they are kept. They are made when they are first asked for, or
 // where what is kept is damaged or another machine's: a stick goes with the last one.
 //
-// Whoever is root on the machine while the stick is in it can read it. The error names what failed, and holds nothing of the secret.
+// Whoever is root on the machine while the stick is in it can read it. The error
+// names what failed, and holds nothing of the secret.
 func (p *Places) Secret(machine string) (secret []byte, from string, err error) {
 	there := p.sticks()
 	if len(there) == 0 {
