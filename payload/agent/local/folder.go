@@ -28,10 +28,7 @@ func folders(ctx context.Context, c Config, mount mounter, name string) ([]Folde
 		return nil, fmt.Errorf("disks: %w", err)
 	}
 	c.folder = name
-	looks, silent := lookAt(ctx, c, mount, disks)
-	for _, name := range silent {
-		c.Log("local: %s: no answer after %.0f s, it is left alone", name, patience.Seconds())
-	}
+	looks, _ := lookAt(ctx, c, mount, disks)
 	var found []Folder
 	for _, l := range looks {
 		if l.folder != nil {

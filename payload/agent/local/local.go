@@ -142,7 +142,6 @@ func find(ctx context.Context, c Config, mount mounter) ([]System, func() error,
 		}
 	}
 	for _, name := range silent {
-		c.Log("local: %s: no answer after %.0f s, it is left alone", name, patience.Seconds())
 		seen = append(seen, name+" does not answer")
 	}
 	if len(found) > 0 {
@@ -157,40 +156,48 @@ func find(ctx context.Context, c Config, mount mounter) ([]System, func() error,
 // lookAt looks at all disks at once. It returns what came of those that answered
 // in time, in their order, and the names of the others.
 func lookAt(ctx context.Context, c Config, mount mounter, disks []disk) (looks []look, silent []string) {
+	return each(ctx, c, disks, func(d disk) []look { return d.look(c, mount) }, func(l look) { _ = l.close() })
+}
+
+// each calls f for all disks at once. It returns what came of those that answered in
+// time, in their order, and the names of the others; should these answer after all,
+// what came of it goes to late.
+func each[T any](ctx context.Context, c Config, disks []disk, f func(disk) []T, late func(T)) (all []T, silent []string) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	answers := make([]chan []look, len(disks))
+	answers := make([]chan []T, len(disks))
 	for i, d := range disks {
-		answers[i] = make(chan []look, 1)
-		var looks []look
-		guard.Go("looking at "+d.name, func() error { looks = d.look(c, mount); return nil }, func(err error) {
+		answers[i] = make(chan []T, 1)
+		var got []T
+		guard.Go("looking at "+d.name, func() error { got = f(d); return nil }, func(err error) {
 			if err != nil {
 				c.Log("local: %v", err)
 			}
-			answers[i] <- looks
+			answers[i] <- got
 		})
 	}
 	for i, answer := range answers {
 		select {
 		case got := <-answer:
-			looks = append(looks, got...)
+			all = append(all, got...)
 			continue
 		default:
 		}
 		select {
 		case got := <-answer:
-			looks = append(looks, got...)
+			all = append(all, got...)
 		case <-ctx.Done():
+			c.Log("local: %s: no answer after %.0f s, it is left alone", disks[i].name, patience.Seconds())
 			silent = append(silent, disks[i].name)
-			guard.Go("leaving a disk", func() error { // should it answer after all
-				for _, l := range <-answer {
-					_ = l.close()
+			guard.Go("leaving a disk", func() error {
+				for _, t := range <-answer {
+					late(t)
 				}
 				return nil
 			}, func(error) {})
 		}
 	}
-	return looks, silent
+	return all, silent
 }
 
 // look looks at all partitions of a disk.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/farboot/farboot/payload/fat"
 )
 
 // filesystem is what the first bytes of a partition show.
@@ -15,6 +17,10 @@ type filesystem struct {
 	// driver is the module that reads it, options its mount options; both are
 	// empty for what is seen and not handled.
 	driver, options string
+	// label and fault are known of FAT and ext. fault says why it is not to be
+	// written to; "" is nothing. replays says that all it takes is its journal.
+	label, fault string
+	replays      bool
 }
 
 // probeSize is how much of a partition is read, in bytes: btrfs has its
@@ -49,7 +55,7 @@ func probe(r io.ReaderAt) (filesystem, error) {
 	case at(65536+64, "_BHRfS_M"): // fs/btrfs/ctree.h, struct btrfs_super_block
 		return filesystem{kind: "btrfs", uuid: uuid(data[65536+32:]), driver: "btrfs", options: "rescue=nologreplay"}, nil
 	case at(510, "\x55\xaa") && (at(82, "FAT32   ") || at(54, "FAT16   ") || at(54, "FAT12   ")):
-		return probeFAT(data), nil
+		return probeFAT(r, data), nil
 	}
 	return filesystem{}, nil
 }
@@ -69,7 +75,8 @@ func isLVM(data []byte) bool {
 // probeExt reads a superblock of ext2, 3 or 4, which one driver mounts. One that
 // is a journal of another file system is none.
 func probeExt(super []byte) filesystem {
-	const hasJournal, journalDev = 0x4, 0x8
+	const hasJournal, journalDev, recover = 0x4, 0x8, 0x4
+	const valid, faulty = 0x1, 0x2
 	if binary.LittleEndian.Uint32(super[0x60:])&journalDev != 0 {
 		return filesystem{kind: "jbd"}
 	}
@@ -77,19 +84,38 @@ func probeExt(super []byte) filesystem {
 	if binary.LittleEndian.Uint32(super[0x5c:])&hasJournal == 0 {
 		f.kind = "ext2"
 	}
+	f.label = printable(string(bytes.TrimRight(super[0x78:0x88], "\x00")))
+	switch state := binary.LittleEndian.Uint16(super[0x3a:]); {
+	case state&faulty != 0:
+		f.fault = "it has errors, by its own account"
+	case binary.LittleEndian.Uint32(super[0x60:])&recover != 0:
+		f.fault, f.replays = "it was not unmounted: somebody lost power, or sleeps", true
+	case state&valid == 0:
+		f.fault = "it was not unmounted"
+	}
 	return f
 }
 
 // probeFAT reads a boot sector (Microsoft, FAT specification, section 3). FAT has
-// no journal; names are taken as Debian's kernel would by default.
-func probeFAT(data []byte) filesystem {
-	id := data[39:]
+// no journal; names are taken as Debian's kernel would by default. Its kernel, as
+// others, notes in a byte of the boot sector that a volume is in use (FAT_STATE_DIRTY,
+// include/uapi/linux/msdos_fs.h).
+func probeFAT(r io.ReaderAt, data []byte) filesystem {
+	id, state := data[39:], data[37]
 	if bytes.HasPrefix(data[82:], []byte("FAT32")) {
-		id = data[67:]
+		id, state = data[67:], data[65]
 	}
 	serial := binary.LittleEndian.Uint32(id)
-	return filesystem{kind: "vfat", driver: "vfat", options: "codepage=437,iocharset=ascii",
+	f := filesystem{kind: "vfat", driver: "vfat", options: "codepage=437,iocharset=ascii",
 		uuid: fmt.Sprintf("%04X-%04X", serial>>16, serial&0xffff)}
+	label, err := fat.Label(r)
+	f.label = printable(label)
+	if err != nil {
+		f.fault = err.Error()
+	} else if state&1 != 0 {
+		f.fault = "it was not unmounted"
+	}
+	return f
 }
 
 // uuid shows 16 bytes as a UUID.
