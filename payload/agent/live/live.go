@@ -55,8 +55,11 @@ const (
 	// minute where a processor is emulated on a busy computer.
 	command  = 60 * time.Second
 	building = 5 * time.Minute
-	// shutdown is how long machines get to shut down, all at once.
+	// shutdown is how long machines get to shut down, all at once, and clearing how
+	// long xl gets to clear away those that have. It needs a second, or six in
+	// emulation.
 	shutdown = 60 * time.Second
+	clearing = 15 * time.Second
 )
 
 // Config says what to make.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/farboot/farboot/payload/agent/script"
 	"github.com/farboot/farboot/payload/manifest"
@@ -231,17 +232,19 @@ func (s *System) stopMachines() error {
 
 // endMachines ends all machines.
 func (s *System) endMachines() error {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdown+2*command)
+	ctx, cancel := context.WithTimeout(context.Background(), shutdown+clearing+2*command)
 	defer cancel()
 	names, err := s.machines(ctx)
 	if err != nil || len(names) == 0 {
 		return err
 	}
 	s.Log("live: shutting down %s", strings.Join(names, ", "))
+	patience := clearing
 	if err := s.do(ctx, shutdown, nil, "xl shutdown", s.xen+"/xl", "shutdown", "--all", "--wait"); err != nil {
 		s.Log("live: %v", err)
+		patience = 0
 	}
-	if names, err = s.machines(ctx); err != nil {
+	if names, err = s.left(ctx, patience); err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -251,8 +254,19 @@ func (s *System) endMachines() error {
 	return err
 }
 
-// machines lists the names of the machines that run. The first column of "xl list"
-// is the name, below a line of titles.
+// left waits until no machine is there any more, for as long as patience goes, and
+// lists those that are: what has shut down is cleared away by the xl that started it.
+func (s *System) left(ctx context.Context, patience time.Duration) ([]string, error) {
+	for until := time.Now().Add(patience); ; time.Sleep(look) {
+		names, err := s.machines(ctx)
+		if err != nil || len(names) == 0 || time.Now().After(until) {
+			return names, err
+		}
+	}
+}
+
+// machines lists the names of the machines that are there. The first column of "xl
+// list" is the name, below a line of titles; one that is just going has lost it.
 func (s *System) machines(ctx context.Context) ([]string, error) {
 	var out bytes.Buffer
 	if err := s.do(ctx, command, &out, "xl list", s.xen+"/xl", "list"); err != nil {
@@ -260,7 +274,7 @@ func (s *System) machines(ctx context.Context) ([]string, error) {
 	}
 	var names []string
 	for line := range strings.Lines(out.String()) {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[0] != "Name" && fields[0] != "Domain-0" {
+		if fields := strings.Fields(line); len(fields) > 1 && !slices.Contains([]string{"Name", "Domain-0", "(null)"}, fields[0]) {
 			names = append(names, script.Clean(fields[0]))
 		}
 	}

@@ -16,7 +16,8 @@ import (
 )
 
 // xl stands for Xen's: machines are files. One called "stubborn" does not shut down,
-// and one called "broken" does not start to its end.
+// and one called "broken" does not start to its end. One that has shut down is still
+// listed for two times, first with its name and then without.
 const xl = `#!/bin/sh
 case $1 in
 create)
@@ -27,9 +28,12 @@ create)
 list)
 	echo "Name   ID   Mem VCPUs"
 	echo "Domain-0    0   400     1"
-	cd /run && for m in *; do [ ! -f "$m" ] || echo "$m   1    96     1"; done ;;
+	cd /run && for m in *; do [ ! -f "$m" ] || echo "$m   1    96     1"; done
+	[ ! -f "(null)" ] || mv "(null)" /tmp/
+	[ ! -f late ] || mv late "(null)" ;;
 shutdown)
 	for m in /run/*; do [ "$m" = /run/stubborn ] || mv "$m" /tmp/; done
+	[ -f /run/stubborn ] || echo >/run/late
 	[ ! -f /run/stubborn ] ;;
 destroy)
 	echo "destroys $2"
@@ -89,6 +93,12 @@ func TestMachines(t *testing.T) {
 		if !strings.Contains(l.said()+"\n", want) {
 			t.Errorf("%q is not said", want)
 		}
+	}
+	if err := s.create(t.Context(), "web1", "/etc/xen/farboot/web1.cfg"); err != nil {
+		t.Error(err)
+	}
+	if err := s.stopMachines(); err != nil || strings.Contains(l.said(), "late") || strings.Contains(l.said(), "null") {
+		t.Errorf("what has shut down does not go by itself: %v", err)
 	}
 	if names, err := s.machines(t.Context()); err != nil || len(names) > 0 {
 		t.Errorf("left: %q, %v", names, err)

@@ -20,9 +20,9 @@ var drivers = []string{
 	"xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs", "xen-netback", "xen-blkback", "bridge",
 }
 
-// runDirs are where Xen's programs of Debian keep what they need; what they print
-// is in the last one.
-var runDirs = []string{"run/xen", "run/xenstored", "var/lib/xen", "var/lib/xenstored", "var/log/xen", consoleDir}
+// runDirs are where Xen's programs of Debian keep what they need, xl console its
+// lock in the first; what they print is in the last one.
+var runDirs = []string{"run/lock", "run/xen", "run/xenstored", "var/lib/xen", "var/lib/xenstored", "var/log/xen", consoleDir}
 
 // storeUp is how long xenstored may take to listen.
 const storeUp = 30 * time.Second

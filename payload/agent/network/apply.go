@@ -56,9 +56,13 @@ func up(nic string) error {
 	return netlink.LinkSetUp(link)
 }
 
-// down switches the interface off, which stops its card from writing to memory.
+// down switches the interface off, which stops its card from writing to memory. One
+// that is gone, such as the card of a machine that has ended, is off.
 func down(nic string) error {
 	link, err := netlink.LinkByName(nic)
+	if _, gone := errors.AsType[netlink.LinkNotFoundError](err); gone {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
