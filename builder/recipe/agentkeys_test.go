@@ -113,9 +113,9 @@ func TestGroups(t *testing.T) {
 	boot := recipe.Plan{Boot: []string{"installer"}}
 	want := []recipe.Machine{
 		{Match: recipe.Match{MAC: "52:54:00:ab:34:56"}, Plan: boot},
-		{Match: recipe.Match{MAC: "52:54:00:ab:34:57"}, Plan: boot},
-		{Match: recipe.Match{UUID: "4c4c4544-0042-3510-8050-b4c04f4d5931"}, Plan: boot},
-		{Match: recipe.Match{Serial: "B5QM5Y1"}, Plan: boot},
+		{Match: recipe.Match{MAC: "52:54:00:ab:34:57"}, Group: "rack-a", Plan: boot},
+		{Match: recipe.Match{UUID: "4c4c4544-0042-3510-8050-b4c04f4d5931"}, Group: "rack-a", Plan: boot},
+		{Match: recipe.Match{Serial: "B5QM5Y1"}, Group: "rack-b", Plan: boot},
 	}
 	for range 2 { // asked twice, the same is said twice
 		if diff := cmp.Diff(want, r.Site.AllMachines()); diff != "" {

@@ -114,6 +114,9 @@ func (d *decoder) value(n *yaml.Node, field string, v reflect.Value) error {
 
 // structure decodes a mapping whose keys are the fields of v.
 func (d *decoder) structure(n *yaml.Node, field string, v reflect.Value) error {
+	if v.Type() == reflect.TypeFor[Secret]() && n.Kind != yaml.MappingNode { // what stands there is not to be printed
+		return d.fail(n, field, "{file: PATH} or {env: NAME}", "no password stands in a recipe")
+	}
 	fields := fieldsOf(v)
 	if line := v.FieldByName("Line"); line.IsValid() {
 		line.SetInt(int64(n.Line))

@@ -194,6 +194,9 @@ func (v *validator) flash(at string, e *FlashEntry, s scope) {
 		check := manifest.FlashFile{Partition: f.Partition, Path: f.Path, Content: string(f.Text)}
 		v.hinted(at, `for example {partition: 1, path: /etc/hostname, text: "web1\n"}`, manifest.CheckFlashFile(check))
 		v.content(at, f.Content)
+		if f.Expand && !f.written() {
+			v.fail(at, "", "only text is expanded")
+		}
 		same := func(o FlashFile) bool { return o.Partition == f.Partition && o.Path == f.Path }
 		if slices.ContainsFunc(e.Files[:i], same) {
 			v.fail(at, "", "%q of partition %d stands twice", f.Path, f.Partition)

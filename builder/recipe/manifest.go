@@ -145,7 +145,7 @@ func (e *FlashEntry) manifest(m Maker) (*manifest.Flash, error) {
 		Disk: e.Disk.manifest(), Grow: e.Grow, Then: e.Then, Again: e.Again,
 	}
 	for _, f := range e.Files {
-		file := manifest.FlashFile{Partition: f.Partition, Path: f.Path, Mode: uint32(f.Mode), Content: string(f.Text)}
+		file := manifest.FlashFile{Partition: f.Partition, Path: f.Path, Mode: uint32(f.Mode), Content: string(f.Text), Expand: f.Expand}
 		if !f.written() {
 			ref, err := m.Object(f.Content)
 			if err != nil {

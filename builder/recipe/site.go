@@ -20,9 +20,13 @@ func (s *Site) groupNames() []string { return slices.Sorted(maps.Keys(s.Groups))
 func (s *Site) AllMachines() []Machine {
 	all := slices.Clone(s.Machines)
 	for _, name := range s.groupNames() {
-		for _, m := range s.Groups[name].Match {
-			all = append(all, Machine{Match: m, Plan: s.Groups[name].Plan})
+		g := s.Groups[name]
+		for _, m := range g.Match {
+			all = append(all, Machine{Match: m, Group: name, Power: g.Power, Plan: g.Plan})
 		}
+	}
+	for i := range all {
+		all[i].Env, _, _ = s.expand(all[i])
 	}
 	return all
 }
@@ -69,19 +73,27 @@ func (v *validator) site(s *Site) {
 // machines validates machines and groups, and that no two of them match the same.
 func (v *validator) machines(s *Site) {
 	u := unique{validator: v, documents: s.Documents, first: map[any]string{}}
-	for i, m := range s.Machines {
-		at := fmt.Sprintf("machines[%d]", i)
-		u.match(at+".match", &s.Machines[i].Match)
+	for _, name := range s.groupNames() {
+		v.power("groups."+name+".power", s.Groups[name].Power, false)
+	}
+	names, members := map[string]string{}, map[string]bool{}
+	for i := range s.Machines {
+		at, m := fmt.Sprintf("machines[%d]", i), &s.Machines[i]
+		u.match(at+".match", &m.Match)
+		v.member(at, m, s, names)
 		v.plan(at, m.Plan, s)
+		v.expand(at, *m, s)
+		members[m.Group] = true
 	}
 	for _, name := range s.groupNames() {
 		at, g := "groups."+name, s.Groups[name]
 		v.try(at, manifest.CheckName(name))
-		if len(g.Match) == 0 {
+		if len(g.Match) == 0 && !members[name] {
 			v.fail(at+".match", `add "match: [{mac: ...}]"`, "the group has no machines")
 		}
 		for i := range g.Match {
 			u.match(fmt.Sprintf("%s.match[%d]", at, i), &g.Match[i])
+			v.expand(fmt.Sprintf("%s.match[%d]", at, i), Machine{Match: g.Match[i], Plan: g.Plan}, s)
 		}
 		v.plan(at, g.Plan, s)
 	}

@@ -195,19 +195,28 @@ type Entry struct {
 // Machine says what a machine boots.
 type Machine struct {
 	Match Match `yaml:"match" json:"match"`
+	// Name is its host name, and what people call it.
+	Name string `yaml:"name" json:"name,omitzero"`
+	// Group names the group that it belongs to: what is not said here is as there.
+	Group string `yaml:"group" json:"group,omitzero"`
+	// Power says how the machine is switched from afar.
+	Power *Power `yaml:"power" json:"power,omitzero"`
 	Plan  `yaml:",inline"`
 }
 
-// Group says what several machines boot.
+// Group says what several machines boot: those that Match, and those that name
+// it as theirs.
 type Group struct {
-	Match []Match `yaml:"match" json:"match"`
+	Match []Match `yaml:"match" json:"match,omitzero"`
+	// Power is for what its machines have in common: user, password, driver.
+	Power *Power `yaml:"power" json:"power,omitzero"`
 	Plan  `yaml:",inline"`
 }
 
 // Plan is what is to happen on a machine.
 type Plan struct {
 	// Boot lists entries, in the order in which they are tried.
-	Boot []string `yaml:"boot" json:"boot"`
+	Boot []string `yaml:"boot" json:"boot,omitzero"`
 	// Menu takes the place of the site's.
 	Menu *Menu `yaml:"menu" json:"menu,omitzero"`
 	// Networks are how the machine is connected, once it has read this: for what

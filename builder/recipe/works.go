@@ -80,7 +80,11 @@ type FlashFile struct {
 	// Partition is the number of the partition, from 1.
 	Partition int `yaml:"partition" json:"partition"`
 	// Path is absolute within its file system.
-	Path     string `yaml:"path" json:"path"`
+	Path string `yaml:"path" json:"path"`
+	// Expand puts what is the machine's own into the text, in the place of
+	// {HOSTNAME}, {MAC}, {UUID}, {SERIAL}, {ADDRESS}, {GATEWAY}, {DNS} and the names
+	// of its "env" in braces.
+	Expand   bool `yaml:"expand" json:"expand,omitzero"`
 	ModeFile `yaml:",inline"`
 }
 

@@ -167,6 +167,8 @@ func CheckFlashFile(f FlashFile) error {
 		return fail("mode %#o: want permissions only", f.Mode)
 	case f.Content != "" && f.Object != nil:
 		return fail("content and object exclude each other")
+	case f.Expand && f.Object != nil:
+		return fail("an object is not expanded")
 	case len(f.Content) > b.FlashContent:
 		return fail("%d bytes of content, at most %d; what is larger is an object", len(f.Content), b.FlashContent)
 	case !utf8.ValidString(f.Content) || strings.Contains(f.Content, "\x00"):

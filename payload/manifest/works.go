@@ -131,6 +131,8 @@ type FlashFile struct {
 	// Content or Object is what the file holds.
 	Content string      `json:"content,omitzero"`
 	Object  *object.Ref `json:"object,omitzero"`
+	// Expand puts the machine's own variables into Content, see [FlashFile.Text].
+	Expand bool `json:"expand,omitzero"`
 }
 
 func (x *Script) kind() string { return "script" }
