@@ -162,7 +162,11 @@ func (b *boot) flashFiles(ctx context.Context, j job) (files []tailor.File, done
 		}
 	}
 	for _, x := range j.entry.Flash.Files {
-		content := io.Reader(strings.NewReader(x.Content))
+		text, err := x.Text(j.machine.Env)
+		if err != nil {
+			return nil, done, err
+		}
+		content := io.Reader(strings.NewReader(text))
 		if x.Object != nil {
 			f, err := b.download(ctx, j, x.Path, *x.Object)
 			if err != nil {

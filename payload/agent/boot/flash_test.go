@@ -214,3 +214,32 @@ func TestFlashByScript(t *testing.T) {
 		t.Errorf("wrote %q", l.flashed)
 	}
 }
+
+// What is the machine's own comes from its record. One that has no value for it
+// is not written.
+func TestFlashExpands(t *testing.T) {
+	for name, env := range map[string]manifest.Env{"room-4-01\n": {"HOSTNAME": "room-4-01"}, "": nil} {
+		l, s := flashed(t, manifest.Flash{Files: []manifest.FlashFile{
+			{Partition: 1, Path: "/etc/hostname", Content: "{HOSTNAME}\n", Expand: true},
+		}})
+		l.manifest.Machines = []manifest.Machine{{Match: manifest.Match{Serial: "ABC"}, Boot: []string{"install", "installer"}, Env: env}}
+		again := l.publish(t, 13)
+		for _, ref := range l.manifest.Entries["install"].Refs() {
+			again.put(ref.Path(), s.files[ref.Path()])
+		}
+		l.flash = func(ctx context.Context, job flash.Job) (flash.Result, error) {
+			if got, err := io.ReadAll(job.Files[0].Content); err != nil || string(got) != name {
+				t.Errorf("%q, %v", got, err)
+			}
+			return takes(t)(ctx, job)
+		}
+		err := l.run(t)
+		if name == "" {
+			handedOver(t, l.lab, err)
+			saw(t, l.lab, `install: [malformed] malformed manifest: file "/etc/hostname": nothing says what {HOSTNAME} is on this machine`)
+		}
+		if want := len(env); len(l.flashed) != want {
+			t.Errorf("%v: wrote %q", env, l.flashed)
+		}
+	}
+}
