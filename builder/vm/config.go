@@ -82,6 +82,10 @@ type Config struct {
 	// Serial, where not nil, gets the serial console's raw bytes. Its errors
 	// are ignored, and it holds the machine up where it blocks.
 	Serial io.Writer
+	// Port, where not nil, is a stream socket that the guest has as a virtio-serial port,
+	// called PortName. It stays the caller's, who closes it after [Start].
+	Port     *os.File
+	PortName string
 	// Args are further arguments of QEMU.
 	Args []string
 }
@@ -102,6 +106,9 @@ type Disk struct {
 	// of the kernel's dm-log-writes (Documentation/admin-guide/device-mapper/log-writes.rst).
 	// It is emptied at the start.
 	Log string
+	// Drive, where not empty, is how the file is opened, as options of QEMU's -drive in
+	// the place of "format=raw". It does not go with Log.
+	Drive string
 }
 
 // Where the Debian packages ovmf and ipxe-qemu put their files.
@@ -211,6 +218,7 @@ func (c Config) varsFile() (*os.File, error) {
 const (
 	qmpFD  = 3
 	varsFD = 4
+	portFD = 5
 )
 
 // args returns QEMU's command line for a Config with defaults.
@@ -243,6 +251,10 @@ func (c Config) args() []string {
 	if c.Firmware == SecureBoot {
 		args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on")
 	}
+	if c.Port != nil {
+		args = append(args, "-chardev", fmt.Sprintf("socket,id=port,fd=%d", portFD),
+			"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=port,name="+quote(c.PortName))
+	}
 	return slices.Concat(args, c.sourceArgs(), c.diskArgs(), c.nicArgs(), c.Args)
 }
 
@@ -273,7 +285,7 @@ func (c Config) diskArgs() []string {
 	var args []string
 	port := 0 // of AHCI's six; the first is the CD drive's
 	for i, d := range c.Disks {
-		drive := fmt.Sprintf("if=none,id=drive%d,format=raw,file=%s", i, quote(d.File))
+		drive := fmt.Sprintf("if=none,id=drive%d,%s,file=%s", i, cmp.Or(d.Drive, "format=raw"), quote(d.File))
 		if d.Log != "" {
 			drive = fmt.Sprintf("if=none,id=drive%d,driver=blklogwrites,file.driver=raw,file.file.driver=file,file.file.filename=%s,log.driver=file,log.filename=%s", i, quote(d.File), quote(d.Log))
 		}

@@ -21,6 +21,7 @@ func TestArgs(t *testing.T) {
 		"uefi-usb-keeps":  {Image: "out/netboot.iso", Bus: USB, Writable: true, Firmware: UEFI, Vars: "machine.vars"},
 		"netboot":         {Netboot: "out/netboot", Bootfile: "boot.ipxe"},
 		"disks":           {Image: "out/netboot.iso", Disks: []Disk{{File: "a,b.img"}, {File: "b.img", Bus: SATA, Serial: "S,1"}, {File: "c.img", Bus: NVMe, Log: "c.log"}}},
+		"port":            {Kernel: "linux", Disks: []Disk{{File: "a.qcow2", Drive: "format=qcow2,cache=unsafe"}}, Port: os.Stdin, PortName: "a,b"},
 		"kernel":          {Kernel: "linux", Initrd: "initrd.gz", Cmdline: "console=ttyS0,115200 a,b"},
 	} {
 		t.Run(name, func(t *testing.T) {

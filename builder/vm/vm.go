@@ -70,6 +70,9 @@ func Start(ctx context.Context, c Config) (*VM, error) {
 	ctx, kill := context.WithCancel(ctx)
 	cmd := exec.CommandContext(ctx, path, c.args()...)
 	cmd.ExtraFiles = []*os.File{qmpFD - 3: theirs, varsFD - 3: vars}
+	if c.Port != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, c.Port)
+	}
 	m := &VM{console: newConsole(c.Serial), monitor: monitor, kill: kill, done: make(chan struct{})}
 	if err := m.run(ctx, cmd); err != nil {
 		kill()
