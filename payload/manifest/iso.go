@@ -33,6 +33,8 @@ type Carried struct {
 	Memory int `json:"memory,omitzero"`
 	// Profile says which chunks a boot reads, in what order; nil is not known.
 	Profile *object.Ref `json:"profile,omitzero"`
+	// Cache is where chunks are kept on the machine; nil is where a folder for it is.
+	Cache *Cache `json:"cache,omitzero"`
 	// Network and Watchdog are as for [Linux].
 	Network  bool `json:"network,omitzero"`
 	Watchdog int  `json:"watchdog,omitzero"`
@@ -214,7 +216,7 @@ func (x *Carried) validate(b Bounds) error {
 	if x.Memory < 0 || x.Memory > b.GuestMemoryMax {
 		return fmt.Errorf("memory of %d MiB, want at most %d", x.Memory, b.GuestMemoryMax)
 	}
-	return cmp.Or(CheckCarriedLine(x.Cmdline), CheckWatchdog(x.Watchdog))
+	return cmp.Or(CheckCarriedLine(x.Cmdline), CheckWatchdog(x.Watchdog), CheckCache(x.Cache))
 }
 
 // CheckCarriedLine tells what is wrong with the command line of a system on an
