@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"io/fs"
@@ -24,10 +25,11 @@ const (
 // archive writes cpio entries. It exists for what cpio.Writer lacks: the
 // numbers of a device, which rdevPatch puts into the header as it passes.
 type archive struct {
-	cpio  *cpio.Writer
-	patch *rdevPatch
-	epoch time.Time
-	inode int64
+	cpio     *cpio.Writer
+	patch    *rdevPatch
+	epoch    time.Time
+	inode    int64
+	programs int64 // how many bytes of the content are programs
 }
 
 // newArchive writes to w. The first entry gets the inode number after inode.
@@ -72,7 +74,11 @@ func (a *archive) copy(f File) error {
 		return err
 	}
 	defer r.Close()
-	n, err := io.Copy(a.cpio, r)
+	content := bufio.NewReader(r)
+	if head, _ := content.Peek(20); isProgram(head) {
+		a.programs += f.Size
+	}
+	n, err := io.Copy(a.cpio, content)
 	if err == nil && n != f.Size {
 		err = io.ErrUnexpectedEOF
 	}
@@ -80,6 +86,14 @@ func (a *archive) copy(f File) error {
 		return fmt.Errorf("%q: after %d of %d bytes: %w", f.Path, n, f.Size, err)
 	}
 	return nil
+}
+
+// isProgram tells whether a file begins as an x86-64 program or library does: of
+// class 64 bits and little-endian, of type EXEC or DYN, for machine 62 (System V ABI,
+// "ELF Header"). Kernel modules are of type REL.
+func isProgram(head []byte) bool {
+	return len(head) == 20 && string(head[:6]) == "\x7fELF\x02\x01" &&
+		(head[16] == 2 || head[16] == 3) && head[17] == 0 && head[18] == 62 && head[19] == 0
 }
 
 // mode returns m as st_mode has it.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +143,31 @@ func TestForeignToolsUnpackEveryStream(t *testing.T) {
 		want, _ := tree.File{Open: f.Open, Size: f.Size}.Read()
 		if got, err := os.ReadFile(filepath.Join(dir, f.Path)); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: differs after cpio -i (%v)", f.Path, err)
+		}
+	}
+}
+
+// Programs have the filter that makes them smaller, modules have not: the number of
+// filters less one stands behind the stream's header of 12 bytes and a block's size.
+func TestProgramsAreFiltered(t *testing.T) {
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program = program[:200_000]
+	module := slices.Clone(program)
+	module[16] = 1 // ET_REL
+	for filters, content := range [][]byte{module, program} {
+		packed := pack(t, Layer{Files: FromTree(tree.Bytes("init", content))}, XZ)
+		if got := packed[13]; got != byte(filters) {
+			t.Errorf("%d further filters, want %d", got, filters)
+		}
+		if !bytes.Contains(filter(t, packed, "xz", "xz-utils", "-dc"), content) {
+			t.Error("xz unpacks something else")
 		}
 	}
 }

@@ -125,15 +125,17 @@ func (p part) pack(epoch time.Time, c Compression) ([]byte, error) {
 	if err := end(); err != nil {
 		return nil, err
 	}
-	return compress(plain.Bytes(), c)
+	return compress(plain.Bytes(), c, a.programs > int64(plain.Len())/2)
 }
 
-// compress returns data as one stream.
-func compress(data []byte, c Compression) ([]byte, error) {
-	switch c {
-	case XZ:
+// compress returns data, which may mostly be programs, as one stream.
+func compress(data []byte, c Compression, programs bool) ([]byte, error) {
+	switch {
+	case c == XZ && programs:
+		return xz.EncodeProgram(data), nil
+	case c == XZ:
 		return xz.Encode(data), nil
-	case Zstd:
+	case c == Zstd:
 		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression),
 			zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(xz.DictSize))
 		if err != nil {

@@ -1,6 +1,6 @@
 // Package xz compresses to the .xz format as a kernel reads it: LZMA2 and
-// CRC32, no filter. The one call is [Encode]. [Begin] and [Finish] are for bare
-// LZMA, as GRUB's core image has it.
+// CRC32. The one call is [Encode], or [EncodeProgram] for x86 programs. [Begin] and
+// [Finish] are for bare LZMA, as GRUB's core image has it.
 //
 // It exists for size. ulikunitz/xz takes each match as it comes; this package
 // weighs the matches of a stretch of input against each other by what they cost
@@ -26,7 +26,8 @@ const (
 	dictBits = 23
 	// dictByte is DictSize as a block header has it (section 5.3.1).
 	dictByte = (dictBits - 12) * 2
-	// filterLZMA2 is the number of the one filter.
+	// Numbers of filters (section 5.3).
+	filterX86   = 0x04
 	filterLZMA2 = 0x21
 	// checkCRC32 is the check's number. Kernels know no other but "none".
 	checkCRC32 = 0x01
@@ -36,16 +37,30 @@ const (
 // Streams may follow each other. It needs 8 bytes of memory per byte in the
 // window, 2 MB and the result, and runs at 1 to 3 MB/s.
 func Encode(data []byte) []byte {
+	return encode(data, data, []byte{0, filterLZMA2, 1, dictByte, 0, 0, 0})
+}
+
+// EncodeProgram is Encode for data that is mostly an x86 program, linked: such
+// data becomes smaller. A kernel needs CONFIG_XZ_DEC_X86, which is on unless an expert
+// turned it off. What is not linked yet, as kernel modules are, becomes larger.
+func EncodeProgram(data []byte) []byte {
+	return encode(data, x86(data), []byte{1, filterX86, 0, filterLZMA2, 1, dictByte, 0})
+}
+
+// encode returns the stream of data, of which the filters before the last made
+// filtered. The filters are as in a block's header: their number less one and the flags
+// for sizes, of which there are none, then each by number, length of its properties
+// and these; padded.
+func encode(data, filtered, filters []byte) []byte {
 	flags := []byte{0, checkCRC32}
 	out := append([]byte{0xfd, '7', 'z', 'X', 'Z', 0}, flags...)
 	out = appendCRC(out, flags)
 
 	header := len(out)
-	// Size of the header in words less one, one filter without sizes, its
-	// number, the length of its properties, the dictionary; padding.
-	out = append(out, 2, 0, filterLZMA2, 1, dictByte, 0, 0, 0)
+	out = append(out, byte((1+len(filters)+crc32.Size)/4-1)) // its size in words less one
+	out = append(out, filters...)
 	out = appendCRC(out, out[header:])
-	out = appendLZMA2(out, data)
+	out = appendLZMA2(out, filtered)
 	unpadded := len(out) - header + crc32.Size
 	out = pad(out)
 	out = appendCRC(out, data)
