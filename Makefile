@@ -17,7 +17,7 @@ AGENTFLAGS = -trimpath -buildvcs=false -ldflags='-s -w -buildid=' -gcflags=all=-
 SOURCES := $(shell find builder payload -name '*.go' -not -name '*_test.go') go.mod go.sum
 
 .PHONY: all
-all: out/netboot.iso out/site/manifest.json ## build command, demo medium and demo site
+all: out/netboot.iso out/site/manifest.json bin/farboot-vmagent ## build command, demo medium and demo site
 
 bin/farboot: $(SOURCES)
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./builder/cmd/farboot
@@ -25,6 +25,11 @@ bin/farboot: $(SOURCES)
 bin/farboot-agent: $(SOURCES)
 	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 GOAMD64=v1 GOFLAGS=-trimpath GOEXPERIMENT= \
 		$(GO) build $(AGENTFLAGS) -o $@ ./payload/agent
+
+# The agent of "farboot vm" runs in virtual machines of the desk, and on no medium.
+bin/farboot-vmagent: $(SOURCES)
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 GOAMD64=v1 GOFLAGS=-trimpath GOEXPERIMENT= \
+		$(GO) build -trimpath -buildvcs=false -ldflags='-s -w -buildid=' -o $@ ./payload/vmagent
 
 # Demo keys are made once. Their secret parts go to the user's configuration
 # folder, never into this one.

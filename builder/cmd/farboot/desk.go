@@ -46,20 +46,26 @@ func openDesk(c *cobra.Command, path, kind string) (*desk, error) {
 	if kind != "" && r.Kind != kind {
 		return nil, &recipe.Error{Path: path, Line: kindLine(r.Raw), Field: "kind", Msg: fmt.Sprintf("%q, want %q", r.Kind, kind), Hint: otherVerb[r.Kind]}
 	}
-	dir, err := cache.DefaultDir()
-	if err != nil {
-		return nil, err
-	}
-	store, err := cache.Open(dir)
-	if errors.Is(err, cache.ErrShared) {
-		return nil, withHint(err, "set XDG_CACHE_HOME to a folder that you alone can write to")
-	}
+	store, _, err := openCache()
 	if err != nil {
 		return nil, err
 	}
 	d := &desk{recipe: r, cache: store, progress: newProgress(c.ErrOrStderr())}
 	d.options = source.Options{Cache: store, Client: fetch.New(fetch.DefaultLimits(), fetch.Proxy()), Progress: d.progress.report, Warn: d.progress.warn}
 	return d, nil
+}
+
+// openCache opens the user's cache, and says where it lies.
+func openCache() (*cache.Cache, string, error) {
+	dir, err := cache.DefaultDir()
+	if err != nil {
+		return nil, "", err
+	}
+	store, err := cache.Open(dir)
+	if errors.Is(err, cache.ErrShared) {
+		err = withHint(err, "set XDG_CACHE_HOME to a folder that you alone can write to")
+	}
+	return store, dir, err
 }
 
 // kindLine returns the line where a recipe that was read says its kind.

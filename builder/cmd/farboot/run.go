@@ -58,6 +58,7 @@ sites that tell such machines what to boot.
 		serveCommand(),
 		machinesCommand(),
 		bootCommand(),
+		vmCommand(),
 		inspectCommand(),
 		writeCommand(),
 		verifyCommand(),

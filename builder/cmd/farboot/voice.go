@@ -27,7 +27,7 @@ import (
 //   - Exit status 0 is done, 1 failed, 2 means that the command line or a
 //     recipe has to be changed first, 3 that signatures by others are missing,
 //     130 that it was interrupted. Only with 3 is there a result as well: what
-//     waits for whom.
+//     waits for whom. "vm run" has the command's, and 125 where there is none.
 
 // Exit statuses.
 const (
@@ -41,6 +41,7 @@ const (
 func exitCode(err error) int {
 	var usage *usageError
 	var mistake *recipe.Error
+	var status *exitStatus
 	switch {
 	case err == nil:
 		return 0
@@ -50,6 +51,8 @@ func exitCode(err error) int {
 		return exitInput
 	case errors.Is(err, keys.ErrPending):
 		return exitPending
+	case errors.As(err, &status):
+		return status.code
 	}
 	return exitFailed
 }
@@ -57,6 +60,10 @@ func exitCode(err error) int {
 // complain prints an error and what to do about it.
 func complain(w io.Writer, err error) {
 	var mistake *recipe.Error
+	var status *exitStatus
+	if errors.As(err, &status) && status.err == nil {
+		return
+	}
 	if errors.As(err, &mistake) {
 		fmt.Fprintf(w, "%v\n", err)
 	} else {

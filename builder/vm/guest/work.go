@@ -1,0 +1,247 @@
+package guest
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrBusy says that somebody else works on the image.
+	ErrBusy = errors.New("in use")
+	// ErrFormat says that the file is no disk image that can be worked on.
+	ErrFormat = errors.New("not a disk image that can be used")
+)
+
+// work is the file that a machine has as its disk.
+type work struct {
+	path    string // what QEMU opens
+	format  string // raw or qcow2
+	discard bool
+	target  string // what it becomes
+	replace bool   // the target is there
+
+	image *os.File // as it was; locked
+	part  *os.File // the copy, locked; nil where nothing is kept
+	kept  bool
+}
+
+// drive says how QEMU opens the file. Nobody needs it after a crash, so that nothing has
+// to reach the disk before [work.keep]. A full disk is an error in the guest, and no
+// reason to stop it.
+func (w *work) drive() string {
+	drive := "format=" + w.format + ",cache=unsafe,discard=unmap,werror=report,rerror=report"
+	if w.discard {
+		drive += ",snapshot=on"
+	}
+	return drive
+}
+
+// openWork locks the image and copies it.
+func openWork(ctx context.Context, c Config) (_ *work, err error) {
+	path, err := filepath.EvalSymlinks(c.Image)
+	if err != nil {
+		return nil, fmt.Errorf("image: %w", err)
+	}
+	w := &work{path: path, discard: c.Discard, target: c.Snapshot}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	how := unix.LOCK_SH // of many that only read it
+	if c.Commit {
+		how, w.target, w.replace = unix.LOCK_EX, path, true
+	}
+	if w.image, err = openLocked(path, os.O_RDONLY, how); err != nil {
+		return nil, err
+	}
+	if w.format, err = check(w.image); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Image, err)
+	}
+	if c.Discard {
+		return w, nil
+	}
+	if _, err := os.Lstat(w.target); !w.replace && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", w.target, errors.Join(err, fs.ErrExist))
+	}
+	if w.part, err = openLocked(w.target+".part", os.O_RDWR|os.O_CREATE, unix.LOCK_EX); err != nil {
+		return nil, err
+	}
+	w.path = w.part.Name()
+	if err := duplicate(ctx, w.part, w.image); err != nil {
+		return nil, fmt.Errorf("%s: copy: %w", w.path, err)
+	}
+	return w, nil
+}
+
+// openLocked opens a file and locks it. What was renamed away meanwhile is not it.
+func openLocked(path string, flags, how int) (*os.File, error) {
+	f, err := os.OpenFile(path, flags|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w: not a file", path, ErrFormat)
+	}
+	if err == nil {
+		if err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+			err = fmt.Errorf("%s: %w by another farboot", path, ErrBusy)
+		}
+	}
+	if err == nil {
+		if now, serr := os.Stat(path); serr != nil || !os.SameFile(info, now) {
+			err = fmt.Errorf("%s: %w by another farboot, which has just ended", path, ErrBusy)
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// The header of qcow2 (docs/interop/qcow2.txt of QEMU), and the bytes that a QEMU locks
+// which writes to an image (RAW_LOCK_PERM_BASE and BLK_PERM_WRITE in
+// block/file-posix.c).
+const (
+	qcowMagic    = "QFI\xfb"
+	qcowBacking  = 8
+	qcowFeatures = 72
+	qcowDataFile = 1 << 2
+	qcowHead     = 80
+
+	lockWrite = 100 + 1
+)
+
+// check tells an image's format, and refuses what a machine must not have.
+func check(f *os.File) (format string, err error) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: lockWrite, Len: 1}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
+		return "", fmt.Errorf("lock: %w", err)
+	}
+	if lock.Type != unix.F_UNLCK {
+		return "", fmt.Errorf("%w: a virtual machine runs from it", ErrBusy)
+	}
+	head := make([]byte, qcowHead)
+	if _, err := f.ReadAt(head, 0); errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("%w: it is shorter than a sector", ErrFormat)
+	} else if err != nil {
+		return "", err
+	}
+	for kind, magic := range map[string]string{"zstd": "\x28\xb5\x2f\xfd", "xz": "\xfd7zXZ\x00", "gzip": "\x1f\x8b\x08"} {
+		if string(head[:len(magic)]) == magic {
+			return "", fmt.Errorf("%w: it is compressed, unpack it by %s -d first", ErrFormat, kind)
+		}
+	}
+	if string(head[:4]) != qcowMagic {
+		return "raw", nil
+	}
+	version := binary.BigEndian.Uint32(head[4:])
+	backing := binary.BigEndian.Uint64(head[qcowBacking:])
+	if backing != 0 || version > 2 && binary.BigEndian.Uint64(head[qcowFeatures:])&qcowDataFile != 0 {
+		return "", fmt.Errorf("%w: it names another file that has a part of it; qemu-img convert -O qcow2 makes one that does not", ErrFormat)
+	}
+	return "qcow2", nil
+}
+
+// piece is how much is copied before an interrupt is heeded.
+const piece = 16 << 20
+
+// duplicate makes to what from is: at once where the file system can share blocks, or else
+// byte for byte, without the holes.
+func duplicate(ctx context.Context, to, from *os.File) error {
+	info, err := from.Stat()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(to.Truncate(0), to.Chmod(info.Mode().Perm())); err != nil {
+		return err
+	}
+	if unix.IoctlFileClone(int(to.Fd()), int(from.Fd())) == nil {
+		return nil
+	}
+	if err := to.Truncate(info.Size()); err != nil {
+		return err
+	}
+	for at := int64(0); at < info.Size(); {
+		start, err := from.Seek(at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return nil // nothing but a hole is left
+		}
+		if err != nil {
+			return err
+		}
+		end, err := from.Seek(start, unix.SEEK_HOLE)
+		if err != nil {
+			return err
+		}
+		at = min(end, start+piece)
+		if err := transfer(to, from, start, at-start); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// transfer copies n bytes, by the kernel where it can (copy_file_range).
+func transfer(to, from *os.File, at, n int64) error {
+	if _, err := from.Seek(at, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := to.Seek(at, io.SeekStart); err != nil {
+		return err
+	}
+	_, err := io.CopyN(to, from, n)
+	return err
+}
+
+// keep makes the copy the target, for good.
+func (w *work) keep() error {
+	if info, err := w.image.Stat(); w.replace && err == nil {
+		if owner, ok := info.Sys().(*syscall.Stat_t); ok {
+			_ = w.part.Chown(int(owner.Uid), int(owner.Gid)) // or it is whose program this is
+		}
+	}
+	if err := w.part.Sync(); err != nil {
+		return err
+	}
+	flags := uint(0)
+	if !w.replace {
+		flags = unix.RENAME_NOREPLACE
+	}
+	if err := unix.Renameat2(unix.AT_FDCWD, w.path, unix.AT_FDCWD, w.target, flags); err != nil {
+		return err
+	}
+	w.kept = true
+	dir, err := os.Open(filepath.Dir(w.target))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// close removes what is not kept, and opens the locks.
+func (w *work) close() {
+	if w.part != nil {
+		if !w.kept {
+			_ = os.Remove(w.part.Name()) // the next one takes it over
+		}
+		w.part.Close()
+	}
+	if w.image != nil {
+		w.image.Close()
+	}
+}
