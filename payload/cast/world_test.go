@@ -232,6 +232,7 @@ func (m *machine) start(want func(int) bool) {
 			return nil
 		})
 	}()
+	synctest.Wait() // what comes before is lost
 }
 
 // all wants every chunk.
