@@ -31,8 +31,8 @@ type Pieces struct {
 // missing, there or elsewhere, wherever that fails. The rules of [Mirrors] hold but
 // for two. A site that is out of reach is asked again and again, as is one behind a
 // portal: Pieces waits for it until ctx ends, however long that takes, or for Forget
-// where another site can be reached and has a piece wrong. And a site that is
-// condemned is asked as long as the others rest. An [*Error] says that no site has
+// where another site can be reached and has a piece wrong or not at all. And a site that
+// is condemned is asked as long as the others rest. An [*Error] says that no site has
 // the right bytes of one piece.
 //
 // A site that knows no ranges has no pieces ([ErrRefused]).
@@ -50,7 +50,7 @@ func (m *Mirrors) Pieces(ctx context.Context, p Pieces) error {
 		switch {
 		case mir == nil && len(j.failed.Attempts) == 0:
 			return fmt.Errorf("%q: %w: there is no mirror to fetch it from", p.Name, ErrNotFound)
-		case mir == nil || !j.wrong.IsZero() && time.Since(j.wrong) > m.client.limits.Forget:
+		case mir == nil || !j.lacks.IsZero() && time.Since(j.lacks) > m.client.limits.Forget:
 			return j.failed
 		case rest > 0:
 			sleep(ctx, min(rest, time.Second)) // another request may find meanwhile that it is back
@@ -72,7 +72,7 @@ type pieces struct {
 	job
 	next  int       // the piece that comes next
 	from  int64     // where it begins
-	wrong time.Time // since when a site is known to have it wrong; zero is none
+	lacks time.Time // since when a site is known not to have it right; zero is none
 	buf   []byte
 }
 
@@ -181,7 +181,7 @@ func (j *pieces) judge(data []byte) error {
 	for _, try := range j.tries {
 		try.out = false
 	}
-	j.failed, j.wrong = &Error{}, time.Time{}
+	j.failed, j.lacks = &Error{}, time.Time{}
 	return nil
 }
 
@@ -205,17 +205,22 @@ func (j *pieces) settle(ctx context.Context, mir *mirror, gained bool, err error
 	case errors.Is(err, ErrUnreachable) || errors.Is(err, ErrPortal):
 		j.fail(mir, err)
 	case errors.Is(err, ErrCorrupt):
-		j.try(mir).out = true
-		if j.wrong.IsZero() {
-			j.wrong = time.Now()
-		}
+		j.out(mir)
 		if !mir.condemned { // who is, may have thousands of pieces wrong
 			j.condemn(mir, err)
 		}
 	default:
-		j.try(mir).out = true
+		j.out(mir)
 		if !errors.Is(err, ErrNotFound) {
 			j.fail(mir, err)
 		}
+	}
+}
+
+// out says that a mirror does not have the next piece, or not right.
+func (j *pieces) out(mir *mirror) {
+	j.try(mir).out = true
+	if j.lacks.IsZero() {
+		j.lacks = time.Now()
 	}
 }

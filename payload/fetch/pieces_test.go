@@ -123,16 +123,20 @@ func TestPiecesFail(t *testing.T) {
 			})
 		})
 	}
-	bubble(t, func(t *testing.T, n *network) { // one has it wrong, the other never comes back
-		m, _ := n.mirrors(t, data, faults{evil.Flip(1)}, faults{evil.Cut(0)})
-		start := time.Now()
-		if err := m.Pieces(t.Context(), threePieces(new(bytes.Buffer))); !errors.Is(err, ErrCorrupt) || !errors.Is(err, ErrUnreachable) {
-			t.Errorf("error %v", err)
-		}
-		if took := time.Since(start); took < 2*time.Minute || took > 3*time.Minute {
-			t.Errorf("took %s", took)
-		}
-	})
+	for class, fault := range map[error]evil.Fault{ErrCorrupt: evil.Flip(1), ErrNotFound: evil.Status(404), ErrRefused: evil.IgnoreRange()} {
+		bubble(t, func(t *testing.T, n *network) { // one does not have it right, the other never comes back
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			m, _ := n.mirrors(t, data, faults{fault}, faults{evil.Cut(0)})
+			start := time.Now()
+			if err := m.Pieces(ctx, threePieces(new(bytes.Buffer))); !errors.Is(err, class) || !errors.Is(err, ErrUnreachable) {
+				t.Errorf("error %v", err)
+			}
+			if took := time.Since(start); took < 2*time.Minute || took > 3*time.Minute {
+				t.Errorf("%v: took %s", class, took)
+			}
+		})
+	}
 	bubble(t, func(t *testing.T, n *network) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
