@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/farboot/farboot/payload/authkey"
+	"github.com/farboot/farboot/payload/cast"
 	"github.com/farboot/farboot/payload/manifest"
 )
 
@@ -188,6 +189,10 @@ func (v *validator) flash(at string, e *FlashEntry, s scope) {
 		v.fail(at, `put it into the recipe of a site`, "an image does not lie in the memory of every machine")
 	}
 	v.artifact(at+".image", e.Image)
+	if e.Cast != nil {
+		_, err := cast.ParseGroup(e.Cast.Group)
+		v.hinted(at+".cast", `for example {group: "239.255.0.1:7400"}`, err)
+	}
 	v.hinted(at+".disk", `for example {serial: S3Z8NB0K}, or {min_size: 100GB, pick: smallest}`, manifest.CheckDisk(e.Disk.manifest()))
 	for i, f := range e.Files {
 		at := fmt.Sprintf("%s.files[%d]", at, i)

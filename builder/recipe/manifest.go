@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/farboot/farboot/payload/authkey"
+	"github.com/farboot/farboot/payload/chunks"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/object"
 )
@@ -26,6 +27,8 @@ type Maker interface {
 	Modules(names []string) (object.Ref, error)
 	// Image is a disk image.
 	Image(Input) (Image, error)
+	// Chunked is an image that is read chunk by chunk.
+	Chunked(SiteImage) (chunks.Image, error)
 	// Toolbox is the one of that name.
 	Toolbox(name string) (object.Ref, error)
 }
@@ -136,13 +139,9 @@ func keyLines(text string) ([]string, error) {
 }
 
 func (e *FlashEntry) manifest(m Maker) (*manifest.Flash, error) {
-	image, err := m.Image(e.Image)
-	if err != nil {
+	out := &manifest.Flash{Disk: e.Disk.manifest(), Grow: e.Grow, Then: e.Then, Again: e.Again}
+	if err := e.image(m, out); err != nil {
 		return nil, err
-	}
-	out := &manifest.Flash{
-		Image: image.Ref, Format: image.Format, Index: image.Index,
-		Disk: e.Disk.manifest(), Grow: e.Grow, Then: e.Then, Again: e.Again,
 	}
 	for _, f := range e.Files {
 		file := manifest.FlashFile{Partition: f.Partition, Path: f.Path, Mode: uint32(f.Mode), Content: string(f.Text), Expand: f.Expand}
@@ -156,6 +155,22 @@ func (e *FlashEntry) manifest(m Maker) (*manifest.Flash, error) {
 		out.Files = append(out.Files, file)
 	}
 	return out, nil
+}
+
+// image fills in the image. One that is cast is packed anew, chunk by chunk.
+func (e *FlashEntry) image(m Maker, out *manifest.Flash) error {
+	if e.Cast == nil {
+		image, err := m.Image(e.Image)
+		out.Image, out.Format, out.Index = image.Ref, image.Format, image.Index
+		return err
+	}
+	image, err := m.Chunked(SiteImage{Input: e.Image, Format: FormatZst})
+	if err != nil {
+		return err
+	}
+	out.Image, out.Format, out.Index = image.Zst.File, "zst", image.Index
+	out.Cast = &manifest.Cast{Group: e.Cast.Group, Table: image.Zst.Table}
+	return nil
 }
 
 // named returns the toolbox of that name; without one it is the medium's.

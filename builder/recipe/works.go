@@ -60,6 +60,16 @@ type FlashEntry struct {
 	// Again writes the image also where the disk holds it already. Default
 	// false: then the next entry of the list comes.
 	Again bool `yaml:"again" json:"again,omitzero"`
+	// Cast lets machines take the image from "farboot cast" as well, which sends it
+	// to a whole room at once.
+	Cast *Cast `yaml:"cast" json:"cast,omitzero"`
+}
+
+// Cast says where an image may be sent by multicast.
+type Cast struct {
+	// Group is an address of 239.255.0.0/16 and a port: "239.255.0.1:7400". Each
+	// image that is cast at the same time has its own.
+	Group string `yaml:"group" json:"group"`
 }
 
 // Disk recognises a disk. Every field that is set must fit.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/payload/agent/boot"
+	"github.com/farboot/farboot/payload/chunks"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/netconf"
 	"github.com/farboot/farboot/payload/object"
@@ -47,6 +48,10 @@ func (m maker) Layer(files map[string]recipe.ModeFile) (object.Ref, error) {
 
 func (m maker) Image(in recipe.Input) (recipe.Image, error) {
 	return recipe.Image{Ref: of(in.Name()), Index: of("index of " + in.Name()), Format: "zst"}, m.err
+}
+
+func (m maker) Chunked(in recipe.SiteImage) (chunks.Image, error) {
+	return chunks.Image{Index: of("index of " + in.Name()), Zst: &chunks.Zst{File: of("packed " + in.Name()), Table: of("table of " + in.Name())}}, m.err
 }
 
 func (m maker) Toolbox(name string) (object.Ref, error) { return of("toolbox:" + name), m.err }

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/farboot/farboot/payload/authkey"
+	"github.com/farboot/farboot/payload/cast"
 	"github.com/farboot/farboot/payload/object"
 )
 
@@ -45,6 +46,9 @@ func (x *Flash) validate(b Bounds) error {
 	if !slices.Contains(Formats(), x.Format) {
 		return fmt.Errorf("format %+q: want one of xz, zst and gz, or none", clip(x.Format))
 	}
+	if err := x.checkCast(); err != nil {
+		return fmt.Errorf("cast: %w", err)
+	}
 	if len(x.Files) > b.FlashFiles {
 		return fmt.Errorf("%d files, at most %d", len(x.Files), b.FlashFiles)
 	}
@@ -64,6 +68,18 @@ func (x *Flash) validate(b Bounds) error {
 		}
 	}
 	return cmp.Or(CheckDisk(x.Disk), CheckThen(x.Then))
+}
+
+// checkCast tells what is wrong with how an image is cast.
+func (x *Flash) checkCast() error {
+	if x.Cast == nil {
+		return nil
+	}
+	if x.Format != "zst" {
+		return fmt.Errorf("want an image of the format zst, not %+q", x.Format)
+	}
+	_, err := cast.ParseGroup(x.Cast.Group)
+	return cmp.Or(err, checkRef(x.Cast.Table, x.Image.Size))
 }
 
 // CheckKeys tells what is wrong with the keys that let people in: there is none,

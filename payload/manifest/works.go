@@ -92,6 +92,17 @@ type Flash struct {
 	// Again writes the image also to a disk that holds it already. Otherwise such
 	// a disk is left alone, and the machine's next entry comes.
 	Again bool `json:"again,omitzero"`
+	// Cast is how the image may come to all machines at once; nil is by HTTP alone.
+	// Image is a seekable file then, of Format "zst".
+	Cast *Cast `json:"cast,omitzero"`
+}
+
+// Cast is a group to which somebody may send an image, as package cast has it.
+type Cast struct {
+	// Group is as [cast.ParseGroup] takes it.
+	Group string `json:"group"`
+	// Table is the seek table at the image's end, as an object of its own.
+	Table object.Ref `json:"table"`
 }
 
 // Formats are the values of [Flash.Format].
@@ -149,6 +160,9 @@ func (x *Flash) kind() string { return "flash" }
 func (x *Flash) then() string { return cmp.Or(x.Then, ThenReboot) }
 func (x *Flash) refs() []object.Ref {
 	all := []object.Ref{x.Image, x.Index}
+	if x.Cast != nil {
+		all = append(all, x.Cast.Table)
+	}
 	for _, f := range x.Files {
 		all = append(all, optional(f.Object)...)
 	}
