@@ -2,11 +2,13 @@ package medium
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/farboot/farboot/builder/tree"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/settings"
+	"github.com/farboot/farboot/payload/trust"
 )
 
 // Compose puts together what the medium holds. It gives up soon after ctx ends.
@@ -28,7 +31,7 @@ func Compose(ctx context.Context, p Parts) (*Medium, error) {
 	defer agent.Close()
 	m := &Medium{Name: p.Recipe.Medium.Name, Epoch: p.Lock.Epoch}
 	c := &composer{ctx: ctx, Parts: p, m: m, agent: agent, clean: map[string]bool{}}
-	for _, step := range []func() error{c.kernel, c.objects, c.gather, c.tell, c.initrd, c.records, c.menu, c.loaders} {
+	for _, step := range []func() error{c.anchor, c.kernel, c.objects, c.gather, c.tell, c.initrd, c.records, c.menu, c.loaders} {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -45,6 +48,8 @@ type composer struct {
 	Parts
 	m     *Medium
 	agent *os.File
+	// store says what is revoked.
+	store *trust.Store
 	// shared are the layers that do not depend on the medium's identity.
 	shared   []tree.File
 	fallback fallback
@@ -61,6 +66,25 @@ type composer struct {
 	mu sync.Mutex
 	// clean are the paths of files that were scanned as they lie in the cache.
 	clean map[string]bool
+}
+
+// errRevoked says that the trust statement revokes what was to lie on the medium.
+var errRevoked = errors.New("revoked")
+
+// anchor reads the statement that the medium carries.
+func (c *composer) anchor() (err error) {
+	if c.store, err = trust.Anchor(c.Statement, c.Signatures); err != nil {
+		return fmt.Errorf("medium: %w", err)
+	}
+	return nil
+}
+
+// allowed refuses bytes that the medium's own statement revokes.
+func (c *composer) allowed(name string, id object.ID) error {
+	if r, revoked := c.store.Revokes(id); revoked {
+		return fmt.Errorf("%s is %w since %s: %s", name, errRevoked, r.Since.Format(time.DateOnly), r.Reason)
+	}
+	return nil
 }
 
 // gather brings together all that does not depend on the medium's identity, and
@@ -118,7 +142,11 @@ func (c *composer) records() error {
 func (c *composer) menu() error {
 	c.m.menu = bootMenu(c.Recipe.Medium)
 	for i, e := range c.Recipe.Medium.Menu {
-		if err := c.entryFiles(e, c.m.menu.Entries[i]); err != nil {
+		err := c.entryFiles(e, c.m.menu.Entries[i])
+		if errors.Is(err, errRevoked) {
+			return c.Recipe.Mistake(fmt.Sprintf("menu[%d]", i), "", "%v", err)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -177,9 +205,12 @@ func (c *composer) taken(path, pkg, file string) (tree.File, error) {
 }
 
 // scanned returns what lies in the cache at blob as a file for path, unless it
-// holds a secret key: then the error calls it name. That it holds none is kept
-// in the cache.
+// is revoked or holds a secret key: then the error calls it name. That it holds none
+// is kept in the cache.
 func (c *composer) scanned(path, name, blob string, ref object.Ref) (tree.File, error) {
+	if err := c.allowed(name, ref.SHA256); err != nil {
+		return tree.File{}, err
+	}
 	_, _, err := c.Cache.Layer(keyOf("no secret key", ref), func(w io.Writer) error {
 		if err := leak.File(name, blob); err != nil {
 			return err

@@ -3,7 +3,6 @@ package medium
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/farboot/farboot/builder/initramfs"
 	"github.com/farboot/farboot/builder/leak"
@@ -13,7 +12,6 @@ import (
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/netconf"
 	"github.com/farboot/farboot/payload/object"
-	"github.com/farboot/farboot/payload/trust"
 )
 
 // maxFallback bounds what the fallback entries bring with them, in bytes. All of
@@ -47,10 +45,6 @@ func (c *composer) objects() error {
 	if len(list) == 0 && c.Recipe.Medium.Toolbox == nil {
 		return nil
 	}
-	store, err := trust.Anchor(c.Statement, c.Signatures)
-	if err != nil {
-		return fmt.Errorf("medium: %w", err)
-	}
 	made := stock.New(c.ctx, stock.Parts{Recipe: c.Recipe, Lock: c.Lock, Blobs: c.Blobs, Cache: c.Cache, Warn: c.Warn})
 	for i, e := range list {
 		entry, err := e.Manifest(made)
@@ -59,27 +53,19 @@ func (c *composer) objects() error {
 		}
 		for _, ref := range entry.Refs() {
 			file, _ := made.File(ref)
-			if err := c.carry(store, carried{ref, file.Name, file.Path}, fmt.Sprintf("fallback[%d]", i)); err != nil {
+			if err := c.carry(carried{ref, file.Name, file.Path}, fmt.Sprintf("fallback[%d]", i)); err != nil {
 				return err
 			}
 		}
 		c.fallback.entries = append(c.fallback.entries, entry)
 	}
-	return c.toolbox(made, store)
-}
-
-// refuseRevoked refuses an object that no machine would start.
-func (c *composer) refuseRevoked(store *trust.Store, o carried, field string) error {
-	if r, revoked := store.Revokes(o.SHA256); revoked {
-		return c.Recipe.Mistake(field, "", "%s is revoked since %s: %s", o.name, r.Since.Format(time.DateOnly), r.Reason)
-	}
-	return nil
+	return c.toolbox(made)
 }
 
 // carry takes an object along, unless it is revoked.
-func (c *composer) carry(store *trust.Store, o carried, field string) error {
-	if err := c.refuseRevoked(store, o, field); err != nil {
-		return err
+func (c *composer) carry(o carried, field string) error {
+	if err := c.allowed(o.name, o.SHA256); err != nil {
+		return c.Recipe.Mistake(field, "", "%v", err)
 	}
 	if slices.ContainsFunc(c.fallback.objects, func(have carried) bool { return have.Ref == o.Ref }) {
 		return nil

@@ -1,13 +1,13 @@
 package medium
 
 import (
+	"errors"
 	"path"
 	"strings"
 
 	"github.com/farboot/farboot/builder/stock"
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/settings"
-	"github.com/farboot/farboot/payload/trust"
 )
 
 // objectPath is where an object lies, in memory as on the image's file system.
@@ -17,7 +17,7 @@ func objectPath(id object.ID) string {
 
 // toolbox makes the medium's own toolbox, and puts it where the recipe wants it:
 // among the objects that lie in memory from the start, or as a file on the image.
-func (c *composer) toolbox(made *stock.Stock, store *trust.Store) error {
+func (c *composer) toolbox(made *stock.Stock) error {
 	want := c.Recipe.Medium.Toolbox
 	if want == nil {
 		return nil
@@ -30,12 +30,12 @@ func (c *composer) toolbox(made *stock.Stock, store *trust.Store) error {
 	c.told = &settings.Toolbox{Ref: ref, Place: want.Place}
 	o := carried{ref, "toolbox", file.Path}
 	if want.Place == settings.PlaceMemory {
-		return c.carry(store, o, "toolbox")
-	}
-	if err := c.refuseRevoked(store, o, "toolbox"); err != nil {
-		return err
+		return c.carry(o, "toolbox")
 	}
 	f, err := c.scanned(objectPath(ref.SHA256), o.name, o.path, ref)
+	if errors.Is(err, errRevoked) {
+		return c.Recipe.Mistake("toolbox", "", "%v", err)
+	}
 	if err != nil {
 		return err
 	}
