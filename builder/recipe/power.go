@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -177,9 +178,6 @@ func (v *validator) power(at string, p *Power, whole bool) {
 	if p == nil {
 		return
 	}
-	if p.Driver == "" && whole {
-		v.fail(at, powerHint, "no driver")
-	}
 	if p.Driver != "" {
 		v.oneOf(at+".driver", p.Driver, DriverRedfish, DriverIPMI, DriverAMT, DriverWOL, DriverExec)
 		for _, name := range p.fields() {
@@ -192,14 +190,25 @@ func (v *validator) power(at string, p *Power, whole bool) {
 	if !whole {
 		return
 	}
+	v.hinted(at, powerHint, p.Complete())
+}
+
+// Complete tells what p lacks. That of a group may lack what each of its machines
+// has.
+func (p *Power) Complete() error {
 	switch {
+	case p.Driver == "":
+		return errors.New("no driver")
 	case p.Driver == DriverExec && len(p.Command) == 0:
-		v.fail(at, `add "command: [PROGRAM, ARGUMENT...]"`, "exec of what?")
-	case p.Driver != DriverExec && p.Driver != DriverWOL && p.Address == "":
-		v.fail(at, `add "address: HOST"`, "%s needs the controller's address", p.Driver)
-	case p.Driver != DriverExec && p.Driver != DriverWOL && p.Password == nil:
-		v.fail(at, `add "password: {file: ...}" or "password: {env: ...}"`, "%s needs a password", p.Driver)
+		return errors.New(`exec needs a "command:"`)
+	case p.Driver == DriverExec, p.Driver == DriverWOL:
+		return nil
+	case p.Address == "":
+		return fmt.Errorf(`%s needs the controller's "address:"`, p.Driver)
+	case p.Password == nil:
+		return fmt.Errorf(`%s needs a "password:"`, p.Driver)
 	}
+	return nil
 }
 
 // powerFields validates each of the fields.
