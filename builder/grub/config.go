@@ -208,8 +208,10 @@ regexp --set=1:disk '^([^,]+),' "$root"
 if `+search+`; then
 	set prefix=($root)%s
 	configfile "$prefix/grub.cfg"
+	echo 'The menu was left, or cannot be read. The machine restarts in 10 seconds.'
+else
+	echo 'The medium was not found. The machine restarts in 10 seconds.'
 fi
-echo 'The medium was not found. The machine restarts in 10 seconds.'
 sleep 10
 reboot
 `, `"$disk"`, marker, prefix), nil
