@@ -55,6 +55,9 @@ func (r *Reader) load(first int, run []*chunk, free bool) error {
 		if free {
 			<-r.slots
 		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.bring()
 	}()
 	for k := 0; k < len(run); k = unfinished(run, k) {
 		if r.fromCache(run[k]) {

@@ -55,8 +55,11 @@ type Config struct {
 	Client *fetch.Client
 	Sites  *fetch.Mirrors
 	// Cache keeps chunks; nil is none. Several readers may share it.
-	Cache  *imagecache.Cache
-	Limits Limits
+	Cache *imagecache.Cache
+	// Profile is the object that says what will be read; nil is not known. One that
+	// cannot be had, or is another image's, costs nothing but what it would save.
+	Profile *object.Ref
+	Limits  Limits
 	// Log prints one line; nil is silence.
 	Log func(format string, args ...any)
 }
@@ -91,7 +94,31 @@ func Open(ctx context.Context, img Image, c Config) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newReader(s, c)
+	r, err := newReader(s, c)
+	if err != nil {
+		return nil, err
+	}
+	r.id = img.Index.SHA256
+	if c.Profile != nil {
+		r.follow(c.profile(ctx, r))
+	}
+	return r, nil
+}
+
+// profile returns the profile, or none.
+func (c *Config) profile(ctx context.Context, r *Reader) Profile {
+	var p Profile
+	err := fmt.Errorf("%w: %d bytes", ErrProfile, c.Profile.Size)
+	if c.Profile.Size <= MaxProfileFile {
+		var data []byte
+		if data, err = c.object(ctx, *c.Profile); err == nil {
+			p, err = DecodeProfile(data, r.id, len(r.index.Chunks))
+		}
+	}
+	if err != nil {
+		c.Log("image: boot profile: %v", err)
+	}
+	return p
 }
 
 // starts returns where the chunks begin in a seekable file, and where the last one

@@ -22,6 +22,7 @@ import (
 // request.
 type Reader struct {
 	source *source
+	id     object.ID // the index's
 	index  *caibx.Index
 	config Config
 	ctx    context.Context // ends with Close
@@ -36,6 +37,7 @@ type Reader struct {
 	memory  int64     // bytes of all that is held
 	coming  int64     // bytes of those under way
 	streams []stream  // the last used first
+	profile profile
 	stats   Stats
 }
 
@@ -47,6 +49,9 @@ type chunk struct {
 	done chan struct{} // closed when data or err is set
 	data []byte
 	err  error
+
+	ahead  bool // it was brought for the profile, and nobody asked for it yet
+	missed bool // a read waits for it that had to ask for it itself
 }
 
 // Stats tell what a Reader has done.
@@ -70,6 +75,7 @@ func newReader(s *source, c Config) (*Reader, error) {
 		return nil, fmt.Errorf("%w: chunks of up to %d bytes, where %d may be held", ErrImage, s.index.Max, l.Memory)
 	}
 	r := &Reader{source: s, index: s.index, config: c, slots: make(chan struct{}, l.Requests), held: map[object.ID]*chunk{}}
+	r.profile.read = make([]bool, len(s.index.Chunks))
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.keeper = keeper{cache: c.Cache, most: l.Keep, log: c.Log}
 	return r, nil
@@ -134,16 +140,20 @@ func (r *Reader) want(i, last int) *chunk {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stats.Reads++
+	r.profile.asked(i)
 	last = r.ahead(i, last)
 	c := r.held[r.index.Chunks[i].ID]
 	if c == nil {
 		run := r.run(i, last)
 		c = run[0]
+		c.missed = true
+		r.profile.missed++
 		r.start(i, run, false)
-	} else if c.at != nil {
+	} else if r.profile.used(c); c.at != nil {
 		r.used.MoveToFront(c.at)
 	}
 	r.readAhead(i, last)
+	r.bring()
 	return c
 }
 
@@ -198,6 +208,7 @@ func (r *Reader) evict() {
 		c := r.used.Remove(r.used.Back()).(*chunk)
 		delete(r.held, c.id)
 		r.memory -= c.size
+		r.profile.used(c)
 	}
 }
 
@@ -207,9 +218,13 @@ func (r *Reader) finish(c *chunk, data []byte, err error) {
 	defer r.mu.Unlock()
 	c.data, c.err = data, err
 	r.coming -= c.size
+	if c.missed {
+		r.profile.missed--
+	}
 	if err != nil { // the next read tries again
 		delete(r.held, c.id)
 		r.memory -= c.size
+		r.profile.used(c)
 		if !errors.Is(err, context.Canceled) {
 			r.stats.Failed++
 		}
