@@ -95,6 +95,11 @@ type Job struct {
 	// Format is how Source's bytes are compressed, one of expand.Formats.
 	Format string
 	Source Source
+	// Receive, where not nil, brings the chunks of which want is true, in any order,
+	// in the place of Source, from which the image's first MiB comes all the same. It
+	// hands on only what the Index vouches for, by calls of take that may come at the
+	// same time; the data is its own again when take returns. It is called once.
+	Receive func(ctx context.Context, want func(i int) bool, take func(i int, data []byte) error) error
 	// Again writes also to a disk that holds the image already.
 	Again bool
 	// Plain writes the image as it is, without a mark: to a disk that nobody

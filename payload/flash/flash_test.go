@@ -72,9 +72,16 @@ func TestRun(t *testing.T) {
 // the image.
 func TestPowerCut(t *testing.T) {
 	image := newImage(t, 1)
+	j := job(t, image, "zst")
+	t.Run("in order", func(t *testing.T) { powerCut(t, image, j) })
+	j.Receive = receive(image, j.Index, nil)
+	t.Run("in any order", func(t *testing.T) { powerCut(t, image, j) })
+}
+
+// powerCut is TestPowerCut of one job.
+func powerCut(t *testing.T, image []byte, j Job) {
 	m := newMedium(t)
 	old := bytes.Clone(m.data)
-	j := job(t, image, "zst")
 	if _, err := Run(t.Context(), m, j); err != nil {
 		t.Fatal(err)
 	}
@@ -114,12 +121,12 @@ func TestPowerCut(t *testing.T) {
 			continue
 		}
 		since = append(since, c)
-		for try3 := range 3 {
+		for way := range 3 {
 			data := bytes.Clone(stable)
 			for _, s := range since {
 				// A sector is written or it is not; nothing else is certain.
 				for at := 0; at < len(s.data); at += 512 {
-					if random.IntN(4) >= try3 {
+					if random.IntN(4) >= way {
 						copy(data[int(s.at)+at:], s.data[at:at+512])
 					}
 				}

@@ -172,7 +172,19 @@ func (w *writer) body(ctx context.Context) error {
 	if err := w.blank(ctx); err != nil {
 		return err
 	}
-	err := w.parallel(ctx, "writing", w.produce, func(t task) error {
+	fill := w.stream
+	if w.job.Receive != nil {
+		fill = w.receive
+	}
+	if err := fill(ctx); err != nil {
+		return err
+	}
+	return w.dev.Sync()
+}
+
+// stream writes what the disk lacks in order, from the source.
+func (w *writer) stream(ctx context.Context) error {
+	return w.parallel(ctx, "writing", w.produce, func(t task) error {
 		if err := w.in.verify(t.chunk, t.buf[:w.index.Len(t.chunk)]); err != nil {
 			return err
 		}
@@ -182,21 +194,37 @@ func (w *writer) body(ctx context.Context) error {
 		w.keep(t.chunk)
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return w.dev.Sync()
+}
+
+// receive writes what the disk lacks as it comes.
+func (w *writer) receive(ctx context.Context) error {
+	w.in.close()
+	return w.job.Receive(ctx, w.lacks, func(i int, data []byte) error {
+		buf, err := w.buffer(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { w.free <- buf }()
+		copy(buf, data)
+		if err := w.put(i, buf); err != nil {
+			return err
+		}
+		w.keep(i)
+		return nil
+	})
+}
+
+// lacks tells whether the disk does not hold chunk i.
+func (w *writer) lacks(i int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.have[i]
 }
 
 // produce reads the chunks that the disk lacks.
 func (w *writer) produce(ctx context.Context, tasks chan<- task) error {
-	lack := func(i int) bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return !w.have[i]
-	}
 	for i := range w.index.Chunks {
-		if !lack(i) {
+		if !w.lacks(i) {
 			continue
 		}
 		buf, err := w.buffer(ctx)
