@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/farboot/farboot/payload/agent/console/ptytest"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
@@ -143,7 +144,7 @@ func TestPrintfIsOneLine(t *testing.T) {
 // nobody reads blocks nothing.
 func TestOpen(t *testing.T) {
 	dev := t.TempDir()
-	master, name := openPTY(t)
+	master, name := ptytest.Open(t)
 	if err := os.Symlink("/dev/null", filepath.Join(dev, "escape")); err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +177,7 @@ func TestOpen(t *testing.T) {
 		t.Errorf("without a list %d consoles were opened, want /dev/console", len(c.terminals))
 	}
 
-	pty := Open(fstest.MapFS{activeFile: {Data: []byte(filepath.Base(name))}}, filepath.Dir(name))
+	pty := Open(fstest.MapFS{activeFile: {Data: []byte(name)}}, "/dev/pts")
 	if len(pty.terminals) != 1 {
 		t.Fatalf("%s was not opened", name)
 	}
@@ -190,23 +191,4 @@ func TestOpen(t *testing.T) {
 	if !pty.Flush(10 * time.Second) {
 		t.Error("the pseudo-terminal was read but not flushed")
 	}
-}
-
-// openPTY returns the master side of a new pseudo-terminal and the name of the
-// other.
-func openPTY(t *testing.T) (*os.File, string) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { master.Close() })
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return master, fmt.Sprintf("/dev/pts/%d", n)
 }

@@ -1,10 +1,10 @@
 package console
 
 import (
-	"path/filepath"
 	"testing"
 	"testing/fstest"
 
+	"github.com/farboot/farboot/payload/agent/console/ptytest"
 	"golang.org/x/sys/unix"
 )
 
@@ -12,8 +12,8 @@ import (
 // byte that means "stop" stops nothing, and none flushes what waits to be printed,
 // as the kernel does for ^C.
 func TestDeaf(t *testing.T) {
-	master, name := openPTY(t)
-	if c := Open(fstest.MapFS{activeFile: {Data: []byte(filepath.Base(name))}}, filepath.Dir(name)); len(c.terminals) != 1 {
+	master, name := ptytest.Open(t)
+	if c := Open(fstest.MapFS{activeFile: {Data: []byte(name)}}, "/dev/pts"); len(c.terminals) != 1 {
 		t.Fatalf("%s was not opened", name)
 	}
 	mode, err := unix.IoctlGetTermios(int(master.Fd()), unix.TCGETS)

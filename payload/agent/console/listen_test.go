@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
 
+	"github.com/farboot/farboot/payload/agent/console/ptytest"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,8 +20,8 @@ import (
 func openAll(t *testing.T, n int) (c *Console, names []string, masters []*os.File) {
 	t.Helper()
 	for range n {
-		master, name := openPTY(t)
-		masters, names = append(masters, master), append(names, filepath.Base(name))
+		master, name := ptytest.Open(t)
+		masters, names = append(masters, master), append(names, name)
 	}
 	c = fixed(Open(fstest.MapFS{activeFile: {Data: []byte(strings.Join(names, " "))}}, "/dev/pts"))
 	if len(c.terminals) != n {

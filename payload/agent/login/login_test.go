@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/payload/agent/console"
+	"github.com/farboot/farboot/payload/agent/console/ptytest"
 	"github.com/farboot/farboot/payload/agent/toolbox"
 	"golang.org/x/sys/unix"
 )
@@ -104,20 +105,8 @@ type terminal struct {
 
 func newTerminal(t *testing.T) *terminal {
 	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { master.Close() })
-	fd := int(master.Fd())
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &terminal{t: t, name: fmt.Sprint(n), master: master, changed: make(chan struct{}, 1)}
+	master, name := ptytest.Open(t)
+	s := &terminal{t: t, name: name, master: master, changed: make(chan struct{}, 1)}
 	go func() {
 		buf := make([]byte, 4096)
 		for {

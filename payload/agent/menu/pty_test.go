@@ -2,7 +2,6 @@ package menu
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -12,31 +11,9 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/payload/agent/console"
+	"github.com/farboot/farboot/payload/agent/console/ptytest"
 	"golang.org/x/sys/unix"
 )
-
-// openPTY returns the master side of a new pseudo-terminal of 80x24 and the name of
-// the other.
-func openPTY(t *testing.T) (*os.File, string) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { master.Close() })
-	fd := int(master.Fd())
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return master, fmt.Sprint(n)
-}
 
 const rows, cols = 24, 80
 
@@ -129,7 +106,7 @@ func TestTerminals(t *testing.T) {
 	var names []string
 	var masters []*os.File
 	for range 3 {
-		master, name := openPTY(t)
+		master, name := ptytest.Open(t)
 		names, masters = append(names, name), append(masters, master)
 	}
 	c := console.Open(fstest.MapFS{"class/tty/console/active": {Data: []byte(strings.Join(names, " "))}}, "/dev/pts")
