@@ -89,6 +89,7 @@ func rooms(ctx context.Context, c *console.Console, medium boot.Medium) boot.Roo
 		}),
 		Post: report.Post,
 	}
+	rooms.Carriage = carriage(c, sysfs, loader)
 	withHandover(&rooms, c, sysfs)
 	withDisks(&rooms, c, medium, sysfs, loader)
 	return rooms

@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"github.com/farboot/farboot/payload/agent/boot"
+	"github.com/farboot/farboot/payload/agent/carried"
 	"github.com/farboot/farboot/payload/agent/console"
 	"github.com/farboot/farboot/payload/agent/hardware"
 	"github.com/farboot/farboot/payload/agent/toolbox"
+	"github.com/farboot/farboot/payload/carry"
 	"github.com/farboot/farboot/payload/guard"
 	"github.com/farboot/farboot/payload/manifest"
 	"github.com/farboot/farboot/payload/report"
@@ -29,8 +31,14 @@ func run(ctx context.Context, args []string, _ io.Reader, _, stderr io.Writer) e
 	if len(args) > 0 && path.Base(args[0]) == toolbox.ModprobeName {
 		return toolbox.Modprobe(modulesDir(), args[1:])
 	}
+	if len(args) > 0 && args[0] == carry.Name {
+		return carried.Serve()
+	}
 	if os.Getpid() != 1 {
 		return errors.New("this is /init of a boot medium and runs as PID 1 only")
+	}
+	if carried.Here() {
+		return carried.Run(args)
 	}
 	// Nobody ends PID 1. Not all signals are ignored: SIGURG is the Go scheduler's.
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGTERM)

@@ -98,6 +98,8 @@ type Rooms struct {
 	Bark   func() bool
 	Arm    func(least time.Duration) (actual time.Duration, err error)
 	Disarm func() error
+	// Carriage is for systems on images.
+	Carriage Carriage
 	// Choose is menu.Choose on the consoles.
 	Choose func(ctx context.Context, m menu.Menu) (name, by string, err error)
 	// Story records what happens, and Post sends what it holds.

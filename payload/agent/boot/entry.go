@@ -56,6 +56,10 @@ func (b *boot) start(ctx context.Context, j job) error {
 		return b.flash(ctx, j)
 	case e.Live != nil:
 		return b.live(ctx, j)
+	case e.Iso != nil:
+		return b.iso(ctx, j)
+	case e.Image != nil:
+		return b.image(ctx, j)
 	}
 	return fmt.Errorf("%w: %q", errKind, j.entry.Unknown)
 }

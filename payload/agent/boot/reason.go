@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"github.com/farboot/farboot/payload/accept"
+	"github.com/farboot/farboot/payload/agent/carried"
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/live"
 	"github.com/farboot/farboot/payload/agent/local"
@@ -13,7 +14,9 @@ import (
 	"github.com/farboot/farboot/payload/agent/script"
 	"github.com/farboot/farboot/payload/agent/toolbox"
 	"github.com/farboot/farboot/payload/agent/watchdog"
+	"github.com/farboot/farboot/payload/blockdev"
 	"github.com/farboot/farboot/payload/caibx"
+	"github.com/farboot/farboot/payload/chunks"
 	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/flash"
 	"github.com/farboot/farboot/payload/flash/disks"
@@ -135,6 +138,11 @@ var reasons = []struct {
 	{unix.ENOSPC, "no-memory"},
 	{network.ErrNoNetwork, "no-network"},
 	{errOffline, "no-network"},
+	{blockdev.ErrDoor, "no-door"},
+	{carried.ErrDriver, "no-driver"},
+	{carried.ErrNoDisk, "no-overlay"},
+	{chunks.ErrImage, "bad-image"},
+	{chunks.ErrChunk, "corrupt"},
 	{fetch.ErrPortal, "portal"},
 	{fetch.ErrCorrupt, "corrupt"},
 	{fetch.ErrTooLarge, "too-large"},

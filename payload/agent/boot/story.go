@@ -14,13 +14,7 @@ import (
 // post tells the owner how far this boot has come, where the medium says so. It
 // is bounded, and what fails is one line.
 func (b *boot) post(ctx context.Context, outcome report.Outcome) {
-	var urls []string
-	for _, to := range b.medium.Report {
-		if to == settings.ReportSite { // where none was good, the best that is left
-			to = join(cmp.Or(b.site, b.mirrors.Sites()[0]), report.Path)
-		}
-		urls = append(urls, to)
-	}
+	urls := b.reportTo()
 	if len(urls) == 0 {
 		return
 	}
@@ -34,6 +28,17 @@ func (b *boot) post(ctx context.Context, outcome report.Outcome) {
 	default:
 		b.fail("report", err)
 	}
+}
+
+// reportTo lists who is to be told.
+func (b *boot) reportTo() (urls []string) {
+	for _, to := range b.medium.Report {
+		if to == settings.ReportSite { // where none was good, the best that is left
+			to = join(cmp.Or(b.site, b.mirrors.Sites()[0]), report.Path)
+		}
+		urls = append(urls, to)
+	}
+	return urls
 }
 
 // crashed is deferred where a panic may pass while there is a network: it tells
