@@ -2,7 +2,6 @@ package guest
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,13 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-)
 
-var (
-	// ErrBusy says that somebody else works on the image.
-	ErrBusy = errors.New("in use")
-	// ErrFormat says that the file is no disk image that can be worked on.
-	ErrFormat = errors.New("not a disk image that can be used")
+	"github.com/farboot/farboot/builder/vm/diskfile"
 )
 
 // work is the file that a machine has as its disk.
@@ -61,10 +55,10 @@ func openWork(ctx context.Context, c Config) (_ *work, err error) {
 	if c.Commit {
 		how, w.target, w.replace = unix.LOCK_EX, path, true
 	}
-	if w.image, err = openLocked(path, os.O_RDONLY, how); err != nil {
+	if w.image, err = diskfile.OpenLocked(path, os.O_RDONLY, how); err != nil {
 		return nil, err
 	}
-	if w.format, err = check(w.image); err != nil {
+	if w.format, err = diskfile.Format(w.image); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Image, err)
 	}
 	if c.Discard {
@@ -73,7 +67,7 @@ func openWork(ctx context.Context, c Config) (_ *work, err error) {
 	if _, err := os.Lstat(w.target); !w.replace && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", w.target, errors.Join(err, fs.ErrExist))
 	}
-	if w.part, err = openLocked(w.target+".part", os.O_RDWR|os.O_CREATE, unix.LOCK_EX); err != nil {
+	if w.part, err = diskfile.OpenLocked(w.target+".part", os.O_RDWR|os.O_CREATE, unix.LOCK_EX); err != nil {
 		return nil, err
 	}
 	w.path = w.part.Name()
@@ -81,77 +75,6 @@ func openWork(ctx context.Context, c Config) (_ *work, err error) {
 		return nil, fmt.Errorf("%s: copy: %w", w.path, err)
 	}
 	return w, nil
-}
-
-// openLocked opens a file and locks it. What was renamed away meanwhile is not it.
-func openLocked(path string, flags, how int) (*os.File, error) {
-	f, err := os.OpenFile(path, flags|unix.O_NONBLOCK, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: %w: not a file", path, ErrFormat)
-	}
-	if err == nil {
-		if err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-			err = fmt.Errorf("%s: %w by another farboot", path, ErrBusy)
-		}
-	}
-	if err == nil {
-		if now, serr := os.Stat(path); serr != nil || !os.SameFile(info, now) {
-			err = fmt.Errorf("%s: %w by another farboot, which has just ended", path, ErrBusy)
-		}
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// The header of qcow2 (docs/interop/qcow2.txt of QEMU), and the bytes that a QEMU locks
-// which writes to an image (RAW_LOCK_PERM_BASE and BLK_PERM_WRITE in
-// block/file-posix.c).
-const (
-	qcowMagic    = "QFI\xfb"
-	qcowBacking  = 8
-	qcowFeatures = 72
-	qcowDataFile = 1 << 2
-	qcowHead     = 80
-
-	lockWrite = 100 + 1
-)
-
-// check tells an image's format, and refuses what a machine must not have.
-func check(f *os.File) (format string, err error) {
-	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: lockWrite, Len: 1}
-	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
-		return "", fmt.Errorf("lock: %w", err)
-	}
-	if lock.Type != unix.F_UNLCK {
-		return "", fmt.Errorf("%w: a virtual machine runs from it", ErrBusy)
-	}
-	head := make([]byte, qcowHead)
-	if _, err := f.ReadAt(head, 0); errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("%w: it is shorter than a sector", ErrFormat)
-	} else if err != nil {
-		return "", err
-	}
-	for kind, magic := range map[string]string{"zstd": "\x28\xb5\x2f\xfd", "xz": "\xfd7zXZ\x00", "gzip": "\x1f\x8b\x08"} {
-		if string(head[:len(magic)]) == magic {
-			return "", fmt.Errorf("%w: it is compressed, unpack it by %s -d first", ErrFormat, kind)
-		}
-	}
-	if string(head[:4]) != qcowMagic {
-		return "raw", nil
-	}
-	version := binary.BigEndian.Uint32(head[4:])
-	backing := binary.BigEndian.Uint64(head[qcowBacking:])
-	if backing != 0 || version > 2 && binary.BigEndian.Uint64(head[qcowFeatures:])&qcowDataFile != 0 {
-		return "", fmt.Errorf("%w: it names another file that has a part of it; qemu-img convert -O qcow2 makes one that does not", ErrFormat)
-	}
-	return "qcow2", nil
 }
 
 // piece is how much is copied before an interrupt is heeded.
