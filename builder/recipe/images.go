@@ -24,6 +24,9 @@ type SiteImage struct {
 	// share what they have in common, and "url" nothing but the index: the bytes
 	// stay on the server that the input names.
 	Format string `yaml:"format" json:"format,omitzero"`
+	// Profile says which chunks a boot reads, in their order, as a machine recorded it:
+	// later boots bring them before they are asked for. It is of this very image.
+	Profile *Input `yaml:"profile" json:"profile,omitzero"`
 }
 
 // What an image adds to the files of a manifest, behind its name.
@@ -33,6 +36,8 @@ const (
 	TableSuffix = ".seek"
 	// TreeSuffix is the index once more, where the chunks lie in the site's tree.
 	TreeSuffix = ".castr"
+	// ProfileSuffix is the boot profile, where there is one.
+	ProfileSuffix = ".profile"
 )
 
 // ImageNames returns the names of the site's images, sorted.
@@ -42,6 +47,9 @@ func (s *Site) ImageNames() []string { return slices.Sorted(maps.Keys(s.Images))
 func (s *Site) imageInputs() (in []Input) {
 	for _, name := range s.ImageNames() {
 		in = append(in, s.Images[name].Input)
+		if p := s.Images[name].Profile; p != nil {
+			in = append(in, *p)
+		}
 	}
 	return in
 }
@@ -59,7 +67,11 @@ func (v *validator) images(s *Site) {
 		if img.Format == FormatURL && img.URL == "" {
 			v.fail(at+".format", "zst and castr put the image on the site", "only an input with url stays where it is")
 		}
-		for _, suffix := range []string{IndexSuffix, FileSuffix, TableSuffix, TreeSuffix} {
+		if img.Profile != nil {
+			v.artifact(at+".profile", *img.Profile)
+			files++
+		}
+		for _, suffix := range []string{IndexSuffix, FileSuffix, TableSuffix, TreeSuffix, ProfileSuffix} {
 			if _, taken := s.Files[name+suffix]; taken {
 				v.fail(at, "call one of them otherwise", "the image has a file %q, and so has files", name+suffix)
 			}

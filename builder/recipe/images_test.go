@@ -11,7 +11,7 @@ import (
 const siteWithImages = `kind: site
 images:
   live: {url: "http://a/live.iso", sha256: 0000000000000000000000000000000000000000000000000000000000000000, format: url}
-  root: {file: root.squashfs}
+  root: {file: root.squashfs, profile: {file: root.profile}}
   server: {file: server.img.xz, format: castr}
 entries:
   e: {title: x, local: {}}
@@ -35,7 +35,7 @@ func TestImages(t *testing.T) {
 	for _, in := range r.Inputs() {
 		inputs = append(inputs, in.Name())
 	}
-	if diff := cmp.Diff([]string{"url:http://a/live.iso", "file:root.squashfs", "file:server.img.xz"}, inputs); diff != "" {
+	if diff := cmp.Diff([]string{"url:http://a/live.iso", "file:root.squashfs", "file:root.profile", "file:server.img.xz"}, inputs); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -46,9 +46,11 @@ func TestRefusalsOfImages(t *testing.T) {
 		{"format", siteWithImages, "format: castr", "format: caster", `x.yaml:5: images.server.format: "caster" is not one of zst, castr, url`, `did you mean "castr"?`},
 		{"url of a file", siteWithImages, "format: castr", "format: url", `images.server.format: only an input with url`, `zst and castr put the image on the site`},
 		{"name", siteWithImages, "root:", "Root:", `x.yaml:4: images.Root: name "Root.caibx"`, ``},
-		{"no input", siteWithImages, "{file: root.squashfs}", "{format: zst}", `images.root: want one of deb, url and file`, ``},
+		{"no input", siteWithImages, "{file: root.squashfs, profile: {file: root.profile}}", "{format: zst}", `images.root: want one of deb, url and file`, ``},
 		{"no hash", siteWithImages, ", sha256: 0000000000000000000000000000000000000000000000000000000000000000", "", `images.live: a url needs the hash`, ``},
 		{"file of the same name", siteWithImages, "images:", "files: {root.zst: {text: x}}\nimages:", `images.root: the image has a file "root.zst"`, `call one of them otherwise`},
+		{"a profile that is no file", siteWithImages, "{file: root.profile}", "{sha256: x}", `images.root.profile.sha256: only an input with url`, ``},
+		{"profile of the same name", siteWithImages, "images:", "files: {root.profile: {text: x}}\nimages:", `images.root: the image has a file "root.profile"`, `call one of them otherwise`},
 		{"unknown key", siteWithImages, "format: url", "layout: url", `images.live.layout: unknown key`, ``},
 	} {
 		t.Run(m.name, m.refused)

@@ -45,6 +45,42 @@ func (s *Stock) Chunked(in recipe.SiteImage) (chunks.Image, error) {
 	return out, out.Check()
 }
 
+// Profile makes the boot profile of an image an object; nil is none. One that was
+// recorded of another version of the image is not published, and Warn is told: boots
+// go without.
+func (s *Stock) Profile(in recipe.SiteImage, index object.Ref) (*object.Ref, error) {
+	if in.Profile == nil {
+		return nil, nil
+	}
+	ref, err := s.Object(recipe.Content{Input: *in.Profile})
+	if err != nil {
+		return nil, err
+	}
+	x, err := readIndex(s.files[index].Path)
+	if err != nil {
+		return nil, err
+	}
+	if ref.Size > chunks.MaxProfileFile {
+		return nil, fmt.Errorf("%s: %w: %d bytes", in.Profile.Name(), chunks.ErrProfile, ref.Size)
+	}
+	data, err := os.ReadFile(s.files[ref].Path)
+	if err != nil {
+		return nil, err
+	}
+	_, err = chunks.DecodeProfile(data, index.SHA256, len(x.Chunks))
+	if of, bad := chunks.ProfileIndex(data); bad == nil && of != index.SHA256 {
+		if s.Warn != nil {
+			s.Warn(fmt.Errorf("%s: it was recorded of another version of the image, and is left out", in.Profile.Name()))
+		}
+		delete(s.files, ref)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", in.Profile.Name(), err)
+	}
+	return &ref, nil
+}
+
 // Trees returns the images whose chunks belong into the site's tree.
 func (s *Stock) Trees() []chunker.Image { return s.trees }
 

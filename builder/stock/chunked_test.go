@@ -2,6 +2,7 @@ package stock_test
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/farboot/farboot/builder/stock"
 	"github.com/farboot/farboot/payload/caibx"
 	"github.com/farboot/farboot/payload/chunks"
+	"github.com/farboot/farboot/payload/object"
 )
 
 // TestChunked: however an image is compressed and offered, it has one index; a packed
@@ -60,6 +62,54 @@ func TestChunked(t *testing.T) {
 	s := stock.New(t.Context(), d.parts)
 	if _, err := s.Chunked(input("zst", recipe.FormatURL)); err == nil || !strings.Contains(err.Error(), "compressed by zst") {
 		t.Errorf("a compressed image, read where it lies: %v", err)
+	}
+}
+
+// TestProfile: a profile of the image is an object; that of another version is left out
+// and told, and what is none is refused.
+func TestProfile(t *testing.T) {
+	image := bytes.Repeat([]byte("an image "), 1<<20)
+	x, err := caibx.Make(bytes.NewReader(image), caibx.DefaultChunk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := x.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := object.OfBytes(file).SHA256
+	good := chunks.Profile{3, 0, 1}.Encode(index)
+	d := newDesk(t, map[string][]byte{"raw": image, "good": good, "old": chunks.Profile{3}.Encode(object.ID{1}), "bad": chunks.Profile{99}.Encode(index), "text": []byte("x")}, `
+  raw: {title: x, flash: {image: {file: raw}}}
+  a: {title: x, flash: {image: {file: good}}}
+  b: {title: x, flash: {image: {file: old}}}
+  c: {title: x, flash: {image: {file: bad}}}
+  e: {title: x, flash: {image: {file: text}}}
+`)
+	var warned []string
+	d.parts.Warn = func(err error) { warned = append(warned, err.Error()) }
+	for name, want := range map[string]string{"": "", "good": "", "old": "", "bad": "1. number is wrong", "text": "not begin like one"} {
+		s := stock.New(t.Context(), d.parts)
+		in := recipe.SiteImage{Input: recipe.Input{File: "raw"}, Format: recipe.FormatZst}
+		img, err := s.Chunked(in)
+		if err != nil || img.Index.SHA256 != index {
+			t.Fatal(err)
+		}
+		if name != "" {
+			in.Profile = &recipe.Input{File: name}
+		}
+		ref, err := s.Profile(in, img.Index)
+		switch {
+		case want == "" && err != nil || want != "" && (!errors.Is(err, chunks.ErrProfile) || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v", name, err)
+		case (ref != nil) != (name == "good"):
+			t.Errorf("%s: %v", name, ref)
+		case ref != nil && !bytes.Equal(content(t, s, *ref), good):
+			t.Errorf("%s: other bytes", name)
+		}
+	}
+	if len(warned) != 1 || !strings.Contains(warned[0], "another version") {
+		t.Errorf("warned %q", warned)
 	}
 }
 

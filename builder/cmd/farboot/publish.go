@@ -300,6 +300,13 @@ func addImages(o *site.PublishOptions, s *recipe.Site, stock *stock.Stock) error
 		if image.Castr {
 			o.Files[name+recipe.TreeSuffix] = image.Index
 		}
+		profile, err := stock.Profile(s.Images[name], image.Index)
+		if err != nil {
+			return fmt.Errorf("image %q: profile: %w", name, err)
+		}
+		if profile != nil {
+			o.Files[name+recipe.ProfileSuffix] = *profile
+		}
 	}
 	return nil
 }
