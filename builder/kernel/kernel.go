@@ -19,6 +19,7 @@ import (
 	"archive/tar"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 
@@ -35,6 +36,8 @@ type Kernel struct {
 	// Modules are the files under lib/modules/<release>/: the chosen modules
 	// in kernel/ and the index, sorted by path.
 	Modules []tree.File
+	// builtin has the names of what the kernel needs no module for.
+	builtin map[string]bool
 	// Firmware are the names that the chosen modules declare, sorted, relative
 	// to lib/firmware/. No module needs all of its names.
 	Firmware []string
@@ -44,21 +47,38 @@ type Kernel struct {
 // each file in order, as deb.Package's Walk does. want lists names of [Sets]
 // and of single modules; what every medium needs is added.
 func Build(walk func(func(*tar.Header, io.Reader) error) error, want []string) (*Kernel, error) {
-	return buildWith(walk, want, baseSet())
+	return buildWith(walk, want, baseSet(), false)
 }
 
 // Pick is [Build] for a machine that is no medium's: there is nothing but what is
 // in want, and what that needs.
 func Pick(walk func(func(*tar.Header, io.Reader) error) error, want []string) (*Kernel, error) {
-	return buildWith(walk, want, set{})
+	return buildWith(walk, want, set{}, false)
 }
 
-func buildWith(walk func(func(*tar.Header, io.Reader) error) error, want []string, always set) (*Kernel, error) {
+// Any is [Build] for a kernel of somebody else: of the sets and modules in want it
+// takes those that the kernel has. [Kernel.Has] tells which these are.
+func Any(walk func(func(*tar.Header, io.Reader) error) error, want []string) (*Kernel, error) {
+	return buildWith(walk, want, baseSet(), true)
+}
+
+// Has tells whether a module is among the chosen ones, or built into the kernel.
+func (k *Kernel) Has(name string) bool {
+	return k.builtin[fold(name)] || slices.ContainsFunc(k.Modules, func(f tree.File) bool { return modules.Name(path.Base(f.Path)) == fold(name) })
+}
+
+func buildWith(walk func(func(*tar.Header, io.Reader) error) error, want []string, always set, lenient bool) (*Kernel, error) {
 	p, err := read(walk)
 	if err != nil {
 		return nil, err
 	}
 	defer p.spool.Close()
+	if lenient {
+		want = slices.DeleteFunc(slices.Clone(want), func(name string) bool {
+			_, err := p.named(name)
+			return err != nil
+		})
+	}
 	chosen, err := p.choose(want, always)
 	if err != nil {
 		return nil, err
@@ -67,7 +87,7 @@ func buildWith(walk func(func(*tar.Header, io.Reader) error) error, want []strin
 	if err != nil {
 		return nil, err
 	}
-	k := &Kernel{Release: p.release, Image: p.image}
+	k := &Kernel{Release: p.release, Image: p.image, builtin: p.builtin}
 	for _, m := range chosen {
 		data, err := p.content(m)
 		if err != nil {
