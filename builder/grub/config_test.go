@@ -224,7 +224,7 @@ func TestConfigRefuses(t *testing.T) {
 		"xen without dom0":  func(m *Menu) { m.Entries[0] = Entry{Title: "X", Xen: &Xen{Hypervisor: "/x", EFIModule: "/m"}} },
 		"many modules":      func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.Modules = make([]Module, maxModules+1) }) },
 		"xen's options":     func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.Options = `a\b` }) },
-		"long options":      func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.Options = strings.Repeat("a", maxXenLine+1) }) },
+		"long options":      func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.Options = strings.Repeat("a", 961) }) },
 		"dom0's line":       func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.Modules[0].Args = "a\nreboot" }) },
 		"xen's path":        func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.Hypervisor = "--quirk-bad-kludge" }) },
 		"module's path":     func(m *Menu) { m.Entries[0] = spoiled(func(x *Xen) { x.Modules[1].Path = "/a b" }) },
@@ -343,7 +343,7 @@ func FuzzConfig(f *testing.F) {
 		if got := loaderCmdline(line); got != strings.TrimSuffix("/k "+cmdline, " ") {
 			t.Fatalf("the kernel would see %q, not %q", got, cmdline)
 		}
-		if len(cmdline) <= maxXenLine {
+		if manifest.CheckXenLine(cmdline) == nil {
 			throughXen(t, cmdline)
 		}
 	})

@@ -29,14 +29,9 @@ type Module struct {
 	Path, Args string
 }
 
-// Limits of a Xen.
-const (
-	maxModules = 16 // kernel, initrd, microcode, a policy, and room
-	// maxXenLine is what reaches Xen of its options and dom0 of its command line:
-	// Xen cuts both off after 1023 bytes (MAX_GUEST_CMDLINE), and may add
-	// " noapic acpi=off" to dom0's.
-	maxXenLine = 1007
-)
+// maxModules is how many modules a Xen may have: kernel, initrd, microcode, a policy,
+// and room.
+const maxModules = 16
 
 func (x *Xen) validate() error {
 	if len(x.Modules) == 0 || len(x.Modules) > maxModules {
@@ -46,11 +41,8 @@ func (x *Xen) validate() error {
 		if err := checkPath("path", m.Path); err != nil {
 			return err
 		}
-		if err := manifest.CheckCmdline(m.Args); err != nil {
+		if err := manifest.CheckXenLine(m.Args); err != nil {
 			return err
-		}
-		if len(m.Args) > maxXenLine {
-			return fmt.Errorf("command line of %s: %d bytes, at most %d reach it", m.Path, len(m.Args), maxXenLine)
 		}
 	}
 	return nil

@@ -20,6 +20,7 @@ import (
 	"github.com/farboot/farboot/payload/object"
 	"github.com/farboot/farboot/payload/settings"
 	"github.com/farboot/farboot/payload/trust"
+	"github.com/farboot/farboot/payload/xen"
 )
 
 // Compose puts together what the medium holds. It gives up soon after ctx ends.
@@ -143,7 +144,7 @@ func (c *composer) menu() error {
 	c.m.menu = bootMenu(c.Recipe.Medium)
 	for i, e := range c.Recipe.Medium.Menu {
 		err := c.entryFiles(e, c.m.menu.Entries[i])
-		if errors.Is(err, errRevoked) {
+		if errors.Is(err, errRevoked) || errors.Is(err, xen.ErrELF) || errors.Is(err, xen.ErrHeader) {
 			return c.Recipe.Mistake(fmt.Sprintf("menu[%d]", i), "", "%v", err)
 		}
 		if err != nil {

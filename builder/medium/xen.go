@@ -2,12 +2,14 @@ package medium
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/farboot/farboot/builder/grub"
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/builder/tree"
+	"github.com/farboot/farboot/payload/xen"
 )
 
 // Where GRUB's module for Xen lies in its package and on the medium. It is for
@@ -65,6 +67,13 @@ func dom0Consoles(consoles []string) []string {
 
 // xenFiles puts the files of an entry of kind xen on the medium.
 func (c *composer) xenFiles(e recipe.MenuEntry, x *grub.Xen) error {
+	path, _, err := c.Blobs.Path(e.Xen.Hypervisor)
+	if err != nil {
+		return err
+	}
+	if err := checkHypervisor(path); err != nil {
+		return fmt.Errorf("%s: %w", e.Xen.Hypervisor.Name(), err)
+	}
 	if err := c.menuFile(x.Hypervisor, e.Xen.Hypervisor); err != nil {
 		return err
 	}
@@ -85,6 +94,21 @@ func (c *composer) xenFiles(e recipe.MenuEntry, x *grub.Xen) error {
 		}
 	}
 	return nil
+}
+
+// checkHypervisor tells whether GRUB could start a file as Xen: what it could not
+// would be seen at the machine only, as "no multiboot header found".
+func checkHypervisor(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	unpacked, err := xen.Unpack(f)
+	if err != nil {
+		return err
+	}
+	return xen.Check(unpacked)
 }
 
 // joined puts several initrds on the medium as one file, since Xen hands one to

@@ -15,6 +15,7 @@ package xen
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 	"strings"
 )
 
-// Errors of [New] and [Unpack], about what is to be started.
+// Errors of [New], [Check] and [Unpack], about what is to be started.
 var (
 	// ErrELF says that it is no ELF file for 32 bits, or not a whole one.
 	ErrELF = errors.New("malformed hypervisor")
@@ -137,6 +138,14 @@ func Unpack(r io.Reader) ([]byte, error) {
 		return nil, fmt.Errorf("%w: more than %d bytes", ErrELF, maxHypervisor)
 	}
 	return data, nil
+}
+
+// Check tells what is wrong with a hypervisor, unpacked, on whatever machine: the
+// error wraps [ErrELF] or [ErrHeader].
+func Check(hypervisor []byte) error {
+	_, header := parseHeader(hypervisor)
+	_, elf := parseELF(hypervisor)
+	return cmp.Or(header, elf)
 }
 
 // New plans the start of c on the machine m.

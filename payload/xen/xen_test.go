@@ -249,6 +249,9 @@ func TestRefusals(t *testing.T) {
 			if !errors.Is(err, tc.want) || tc.want != nil && (p != nil || !strings.Contains(err.Error(), tc.says)) {
 				t.Errorf("plan %t, error %v; want %v with %q", p != nil, err, tc.want, tc.says)
 			}
+			if err := Check(c.Hypervisor); (err != nil) != (tc.want == ErrELF || tc.want == ErrHeader) {
+				t.Errorf("on whatever machine: %v", err)
+			}
 		})
 	}
 }
