@@ -9,12 +9,19 @@ type profile struct {
 	missed int     // reads that wait for what was not brought
 }
 
-// Profile returns what was read so far as a file, see [Profile]. It is for the next
-// boot.
-func (r *Reader) Profile() []byte {
+// Profile returns what was read so far as a file of at most so many bytes, see
+// [Profile]: of a longer one the beginning. It is for the next boot.
+func (r *Reader) Profile(most int) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.profile.order.Encode(r.id)
+	order := r.profile.order
+	for {
+		data := order.Encode(r.id)
+		if len(data) <= most || len(order) == 0 {
+			return data
+		}
+		order = order[:len(order)*most/(len(data)+1)]
+	}
 }
 
 // follow says what will be read.

@@ -130,7 +130,12 @@ func TestReaderProfile(t *testing.T) {
 				time.Sleep(time.Second) // the kernel starts
 				waited = boot(t, r, l, append(jumps(), 51, 0))
 				synctest.Wait()
-				recorded, s = r.Profile(), r.Stats()
+				recorded, s = r.Profile(MaxProfileFile), r.Stats()
+				for most := profileHead; most < len(recorded); most++ {
+					if got := r.Profile(most); len(got) > most || !bytes.HasPrefix(recorded, got) || len(got) < most-4 {
+						t.Errorf("of %d bytes at most %d: %x", len(recorded), most, got)
+					}
+				}
 			})
 			return waited, s
 		}

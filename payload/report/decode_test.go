@@ -74,6 +74,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"short hash":            {`"sha256":"09`, `"sha256":"9`},
 		"not UTF-8":             {"QEMU", "\xff"},
 		"year 10000":            {"2026-11-22T", "10000-11-22T"},
+		"profile too long":      {`"stages":[`, `"profile":"` + strings.Repeat("AAAA", MaxProfile/3+1) + `","stages":[`},
 		"too many stages":       {`"stages":[`, `"stages":[` + strings.Repeat(`{"name":"x","start_ms":0,"ms":0},`, 256)},
 		"too many objects":      {`"objects":[`, `"objects":[` + strings.Repeat(`{"what":"x","size":0,"sha256":"`+strings.Repeat("0", 64)+`","ms":0},`, 64)},
 		"more behind it":        {"}\n", "}\n{}"},

@@ -46,6 +46,9 @@ const (
 	maxHost    = 261 // a name of 255 characters (RFC 1035, 2.3.4) with a port
 )
 
+// MaxProfile bounds a boot profile, in bytes: a live system of 500 chunks has 700.
+const MaxProfile = 16 << 10
+
 // ErrMalformed is wrapped by errors that say that bytes are no report.
 var ErrMalformed = errors.New("malformed report")
 
@@ -100,6 +103,8 @@ type Report struct {
 	// Works are the last scripts, rescues and flashes, in the order in which they
 	// began.
 	Works []Work `json:"works,omitzero"`
+	// Profile is what was read of an image so far, as package chunks writes it.
+	Profile []byte `json:"profile,omitzero"`
 }
 
 // Machine is what a machine knows about itself, spelled as manifests do.
@@ -204,6 +209,9 @@ func (r Report) check() error {
 	if len(r.Stages) > maxStages || len(r.Objects) > maxObjects || len(r.Works) > maxWorks {
 		return fmt.Errorf("%d stages, %d objects and %d works, at most %d, %d and %d",
 			len(r.Stages), len(r.Objects), len(r.Works), maxStages, maxObjects, maxWorks)
+	}
+	if len(r.Profile) > MaxProfile {
+		return fmt.Errorf("a boot profile of %d bytes, at most %d", len(r.Profile), MaxProfile)
 	}
 	if min(r.Uptime, r.Statement, r.Epoch, r.Version, r.Dropped) < 0 {
 		return errors.New("a number is negative")
