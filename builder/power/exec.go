@@ -88,7 +88,7 @@ func output(ctx context.Context, cmd *exec.Cmd) (out, said string, err error) {
 	err = cmd.Run()
 	lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
 	said = lines[len(lines)-1]
-	if err != nil && ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil && (cmd.ProcessState == nil || !cmd.ProcessState.Exited()) {
 		err = ctx.Err()
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("%w: %q was ended", ErrSlow, cmd.Args[0])
