@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
+
+	"github.com/farboot/farboot/payload/cast"
 )
 
 // Wire is the way to a group.
@@ -57,41 +59,20 @@ func choose(group netip.AddrPort, nic string) (*net.Interface, netip.Addr, error
 		}
 		addr := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
 		conn.Close()
-		cards, err := net.Interfaces()
-		for i := range cards {
-			if address(&cards[i], addr) == addr {
-				return &cards[i], addr, nil
-			}
-		}
-		return nil, none, errors.Join(fmt.Errorf("no network card has %s", addr), err)
+		card, err := cast.Card(addr)
+		return card, addr, err
 	}
 	card, err := net.InterfaceByName(nic)
 	if err != nil {
 		return nil, none, fmt.Errorf("%s: %w", nic, err)
 	}
-	addr := address(card, none)
-	if !addr.IsValid() {
-		return nil, none, fmt.Errorf("%s has no IPv4 address", nic)
-	}
-	return card, addr, nil
-}
-
-// address returns a card's IPv4 address: want, if it has that, or else its first.
-func address(card *net.Interface, want netip.Addr) (first netip.Addr) {
-	all, _ := card.Addrs() // none of a card that has just gone
+	all, err := card.Addrs()
 	for _, a := range all {
-		prefix, err := netip.ParsePrefix(a.String())
-		if err != nil || !prefix.Addr().Is4() {
-			continue
-		}
-		if prefix.Addr() == want {
-			return want
-		}
-		if !first.IsValid() {
-			first = prefix.Addr()
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr().Is4() {
+			return card, prefix.Addr(), nil
 		}
 	}
-	return first
+	return nil, none, errors.Join(fmt.Errorf("%s has no IPv4 address", nic), err)
 }
 
 // speed returns what a card says of its speed, as of the kernel's

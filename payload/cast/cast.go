@@ -25,6 +25,7 @@ import (
 
 	"github.com/farboot/farboot/payload/caibx"
 	"github.com/farboot/farboot/payload/chunks"
+	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/object"
 )
 
@@ -32,7 +33,7 @@ var (
 	// ErrImage: the index, the table and the file do not go together.
 	ErrImage = errors.New("image cannot be cast")
 	// ErrStalled: for a long time no chunk came, neither by the cast nor by HTTP.
-	ErrStalled = errors.New("no chunk came")
+	ErrStalled = fmt.Errorf("no chunk came: %w", fetch.ErrUnreachable)
 )
 
 // Limits bound what a [Receiver] takes, and how long it waits. Start from

@@ -28,16 +28,22 @@ func ParseGroup(s string) (netip.AddrPort, error) {
 	return group, nil
 }
 
-// Listen joins a group on a network card; without a name the route to the group says
-// on which. socket is [Limits.Socket].
-func Listen(group netip.AddrPort, nic string, socket int) (*net.UDPConn, error) {
-	var card *net.Interface
-	if nic != "" {
-		var err error
-		if card, err = net.InterfaceByName(nic); err != nil {
-			return nil, fmt.Errorf("%s: %w", nic, err)
+// Card returns the network card that has an address.
+func Card(addr netip.Addr) (*net.Interface, error) {
+	cards, err := net.Interfaces()
+	for i := range cards {
+		all, _ := cards[i].Addrs() // none of a card that has just gone
+		for _, a := range all {
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr() == addr {
+				return &cards[i], nil
+			}
 		}
 	}
+	return nil, errors.Join(fmt.Errorf("no network card has the address %s", addr), err)
+}
+
+// Listen joins a group on a network card. socket is [Limits.Socket].
+func Listen(group netip.AddrPort, card *net.Interface, socket int) (*net.UDPConn, error) {
 	conn, err := net.ListenMulticastUDP("udp4", card, net.UDPAddrFromAddrPort(group))
 	if err != nil {
 		return nil, err

@@ -111,11 +111,17 @@ func (b *boot) write(ctx context.Context, j job, rule disks.Rule, progress func(
 		return flash.Result{}, err
 	}
 	b.Log("flash: %s, from an image of %s", disk, size(index.Size()))
-	result, err := b.Flash(ctx, disk.Node, flash.Job{
+	job := flash.Job{
 		Index: index, Format: x.Format, Source: b.mirrors.Stream(x.Image), Again: x.Again, Grow: x.Grow, Files: files,
 		Log:      func(format string, args ...any) { b.Log("flash: "+format, args...) },
 		Progress: func(p flash.Progress) { progress(far(disk, p)) },
-	})
+	}
+	end, err := b.receive(ctx, j, &job)
+	if err != nil {
+		return flash.Result{}, err
+	}
+	result, err := b.Flash(ctx, disk.Node, job)
+	end(err)
 	if errors.Is(err, unix.ENOSPC) {
 		err = fmt.Errorf("%w: %w", errDiskFull, err)
 	}

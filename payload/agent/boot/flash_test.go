@@ -38,7 +38,10 @@ func flashed(t *testing.T, x manifest.Flash) (*simLab, *site) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x.Image, x.Index = object.OfBytes(system), object.OfBytes(file)
+	x.Index = object.OfBytes(file)
+	if x.Cast == nil {
+		x.Image = object.OfBytes(system)
+	}
 	x.Disk.Serial = "disk-1"
 	l.manifest.Entries["install"] = manifest.Entry{Title: "Install", Flash: &x}
 	l.manifest.Default = []string{"install", "installer"}
@@ -49,7 +52,7 @@ func flashed(t *testing.T, x manifest.Flash) (*simLab, *site) {
 	}
 	s := l.publish(t, 12)
 	s.put(x.Index.Path(), file)
-	s.put(x.Image.Path(), system)
+	s.put(object.OfBytes(system).Path(), system)
 	return l, s
 }
 
