@@ -86,8 +86,8 @@ type hall struct {
 	mu       sync.Mutex
 	served   int64 // by HTTP
 	machines []*machine
-	dead     bool // the sender
-	sent     int  // packets
+	sent     int // packets
+	dies     int // after so many; 0 is never
 }
 
 // bubble runs f in a hall.
@@ -163,8 +163,9 @@ var source = netip.MustParseAddrPort("192.0.2.1:4000")
 // send implements Config.Send.
 func (h *hall) send(packets [][]byte) error {
 	h.mu.Lock()
-	machines, dead := h.machines, h.dead
+	machines := h.machines
 	h.sent += len(packets)
+	dead := h.dies > 0 && h.sent > h.dies
 	h.mu.Unlock()
 	if dead {
 		return errDead

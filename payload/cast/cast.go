@@ -59,7 +59,9 @@ type Limits struct {
 	Settle time.Duration
 	// Join is how long a first sign of a sender is waited for, and Quiet is after how
 	// long without any a sender is dead. Both only decide who is asked.
-	Join, Quiet time.Duration
+	// A sender that says it is over is believed after Over: its words come once a
+	// second, and those of a liar among them.
+	Join, Quiet, Over time.Duration
 	// Patience is how long a sender that sends is waited for without a chunk of any
 	// use, and Wait the same of one that says it waits for others.
 	Patience, Wait time.Duration
@@ -73,7 +75,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		Memory: 32 << 20, Open: 256, Socket: 32 << 20, Workers: 2, Repairs: 3, Request: 4 << 20,
-		Settle: 150 * time.Millisecond, Join: 20 * time.Second, Quiet: 5 * time.Second,
+		Settle: 150 * time.Millisecond, Join: 20 * time.Second, Quiet: 5 * time.Second, Over: 2 * time.Second,
 		Patience: 20 * time.Second, Wait: 15 * time.Minute, Stall: 10 * time.Minute, Post: 2 * time.Second,
 	}
 }

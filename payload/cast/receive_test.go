@@ -87,7 +87,7 @@ func TestFaults(t *testing.T) {
 				stats := m.finish(t)
 				size := p.File.Size
 				switch name {
-				case "none", "doubled", "others":
+				case "none", "doubled", "others", "over and over":
 					if stats.Fetched != 0 || stats.Repaired != 0 {
 						t.Errorf("%+v", stats)
 					}

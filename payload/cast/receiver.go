@@ -61,7 +61,7 @@ type Receiver struct {
 	stage   string
 	why     string // it failed
 	started time.Time
-	heard   time.Time // a frame
+	heard   time.Time // a frame that does not say that it is over
 	useful  time.Time // a chunk of the cast, or its wait was heard
 	gained  time.Time // any chunk
 	word    Word      // the last one
@@ -139,11 +139,11 @@ func (r *Receiver) hear(f Frame, from netip.AddrPort) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.heard = now
 	if f.Data == nil {
 		r.listenTo(f.Word, from, now)
 		return
 	}
+	r.heard = now
 	if r.word.State != Asking {
 		r.word.State = Sending
 	}
@@ -163,7 +163,9 @@ func (r *Receiver) listenTo(w Word, from netip.AddrPort, now time.Time) {
 	if w.State == Asking && r.word.State != Asking {
 		r.due()
 	}
-	r.word = w
+	if r.word = w; w.State != Over {
+		r.heard = now
+	}
 	if w.State == Waiting && r.stats.Cast == 0 && now.Sub(r.started) < r.config.Limits.Wait {
 		r.useful, r.gained = now, now
 	}
@@ -194,13 +196,18 @@ func (r *Receiver) due() {
 	}
 }
 
-// live tells whether chunks of which nothing is here are worth waiting for.
+// live tells whether chunks of which nothing is here are worth waiting for. That it is
+// over counts once nothing else was heard for a while: anybody can say so.
 func (r *Receiver) live(now time.Time) bool {
 	l := r.config.Limits
-	if r.heard.IsZero() {
-		return now.Sub(r.started) < l.Join
+	since, most := r.heard, l.Quiet
+	if since.IsZero() {
+		since, most = r.started, l.Join
 	}
-	return r.word.State != Over && now.Sub(r.heard) < l.Quiet && now.Sub(r.useful) < l.Patience
+	if r.word.State == Over {
+		most = l.Over
+	}
+	return now.Sub(since) < most && (r.heard.IsZero() || now.Sub(r.useful) < l.Patience)
 }
 
 // report sends reports until the receiver has ended, the last one then.
