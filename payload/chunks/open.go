@@ -18,8 +18,9 @@ type Limits struct {
 	// request has two chunks more, and each read that waits may have one. A machine
 	// with 768 MB boots a live system with 32 MiB of it; one chunk may have an eighth.
 	Memory int64
-	// Requests are under way at a time. Beyond a few a link only gets shorter
-	// queues in other places; one is kept for what is waited for.
+	// Requests are under way at a time, and of chunks that are files of their own up to
+	// four times as many. Beyond a few a link only gets shorter queues in other places;
+	// one is kept for what is waited for.
 	Requests int
 	// Request is how many bytes of the image one asks for: with less, latency
 	// counts; with more, others wait.
@@ -45,6 +46,7 @@ func DefaultLimits() Limits {
 func FetchLimits() fetch.Limits {
 	l := fetch.DefaultLimits()
 	l.BackoffMax, l.Stall, l.IdleTime = 5*time.Second, 10*time.Second, 5*time.Minute
+	l.IdleConns = 16
 	return l
 }
 

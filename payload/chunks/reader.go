@@ -74,7 +74,7 @@ func newReader(s *source, c Config) (*Reader, error) {
 	if s.index.Max > l.Memory/8 && len(s.index.Chunks) > 0 {
 		return nil, fmt.Errorf("%w: chunks of up to %d bytes, where %d may be held", ErrImage, s.index.Max, l.Memory)
 	}
-	r := &Reader{source: s, index: s.index, config: c, slots: make(chan struct{}, l.Requests), held: map[object.ID]*chunk{}}
+	r := &Reader{source: s, index: s.index, config: c, slots: make(chan struct{}, l.Requests*s.pipes(l.Request)), held: map[object.ID]*chunk{}}
 	r.profile.read = make([]bool, len(s.index.Chunks))
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.keeper = keeper{cache: c.Cache, most: l.Keep, log: c.Log}
@@ -158,10 +158,13 @@ func (r *Reader) want(i, last int) *chunk {
 }
 
 // readAhead starts requests for what is missing between chunk i and chunk last, if it
-// pays: once that is half of it, and only where a request is free that nobody who
-// waits has need of.
+// pays: once that is half of it, where several chunks make one request, and only where
+// a request is free that nobody who waits has need of.
 func (r *Reader) readAhead(i, last int) {
-	near := max(i+1, i+(last-i)/2)
+	near := last
+	if r.source.together() {
+		near = max(i+1, i+(last-i)/2)
+	}
 	for k := i + 1; k <= last; k++ {
 		if r.held[r.index.Chunks[k].ID] != nil {
 			continue
