@@ -191,3 +191,13 @@ func (d *squashed) visit(name string, at unsquash.File, depth int, visit func(*t
 	}
 	return nil
 }
+
+// PackageModules returns what a package with a kernel has of the modules that an image
+// may need.
+func PackageModules(walk func(func(*tar.Header, io.Reader) error) error) (*kernel.Kernel, error) {
+	k, err := kernel.Any(walk, wanted())
+	if err != nil {
+		return nil, err
+	}
+	return k, CheckDoors(k)
+}

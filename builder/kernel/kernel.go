@@ -19,6 +19,7 @@ import (
 	"archive/tar"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -57,7 +58,8 @@ func Pick(walk func(func(*tar.Header, io.Reader) error) error, want []string) (*
 }
 
 // Any is [Build] for a kernel of somebody else: of the sets and modules in want it
-// takes those that the kernel has. [Kernel.Has] tells which these are.
+// takes those that the kernel has. [Kernel.Has] tells which these are. Beside the
+// index lies modules.builtin, with the names of what needs no module.
 func Any(walk func(func(*tar.Header, io.Reader) error) error, want []string) (*Kernel, error) {
 	return buildWith(walk, want, baseSet(), true)
 }
@@ -100,10 +102,25 @@ func buildWith(walk func(func(*tar.Header, io.Reader) error) error, want []strin
 		f.Path = "lib/modules/" + p.release + "/" + f.Path
 		k.Modules = append(k.Modules, f)
 	}
+	if lenient {
+		k.Modules = append(k.Modules, tree.Bytes("lib/modules/"+p.release+"/modules.builtin", []byte(p.builtinText())))
+	}
 	slices.SortFunc(k.Modules, func(a, b tree.File) int { return strings.Compare(a.Path, b.Path) })
 	slices.Sort(k.Firmware)
 	k.Firmware = slices.Compact(k.Firmware)
 	return k, nil
+}
+
+// builtinText lists what is built in as the kernel's build does; the folders are lost.
+// Aliases with wildcards are not for names of files.
+func (p *pkg) builtinText() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(p.builtin)) {
+		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == "" {
+			b.WriteString("kernel/" + name + ".ko\n")
+		}
+	}
+	return b.String()
 }
 
 // index writes depmod's files for the chosen modules and holds them to the

@@ -19,6 +19,7 @@ type scope struct {
 	// toolbox tells that the medium has a toolbox, where medium is set.
 	toolbox   bool
 	toolboxes map[string]Toolbox // of the site
+	images    map[string]SiteImage
 }
 
 // envHint shows how variables are written.
@@ -46,7 +47,8 @@ func (e Entry) inputs() []Input {
 	if e.Xen != nil {
 		in = append(in, e.Xen.inputs()...)
 	}
-	return append(in, e.Live.inputs()...)
+	in = append(in, e.Live.inputs()...)
+	return slices.Concat(in, e.Iso.inputs(), e.Image.inputs())
 }
 
 // inputs lists what the toolbox's own files come from.
@@ -118,9 +120,17 @@ func (v *validator) entry(at string, e Entry, s scope) {
 		kinds++
 		v.live(at+".live", e.Live, s)
 	}
+	if e.Iso != nil {
+		kinds++
+		v.iso(at+".iso", e.Iso, s)
+	}
+	if e.Image != nil {
+		kinds++
+		v.image(at+".image", e.Image, s)
+	}
 	if kinds != 1 {
-		v.fail(at, `"linux:" starts a kernel, "local: {}" what is installed, "power:" restarts, "script:" runs a program, "rescue:" lets people in, "flash:" writes a disk, "xen:" starts a hypervisor, "live:" makes a system that stays`,
-			"want exactly one of linux, local, power, script, rescue, flash, xen and live")
+		v.fail(at, `"linux:" starts a kernel, "local: {}" what is installed, "power:" restarts, "script:" runs a program, "rescue:" lets people in, "flash:" writes a disk, "xen:" starts a hypervisor, "live:" makes a system that stays, "iso:" and "image:" start one that stays on the web`,
+			"want exactly one of linux, local, power, script, rescue, flash, xen, live, iso and image")
 	}
 }
 

@@ -19,6 +19,13 @@ const (
 type SiteImage struct {
 	// Input is the image, as it is or compressed by xz, zstd or gzip.
 	Input `yaml:",inline"`
+	// Packages make a root file system in the place of an input, as for a toolbox:
+	// with all that they depend on, and without running their scripts.
+	Packages []string `yaml:"packages" json:"packages,omitzero"`
+	// Files, Alternatives and Drop are as for a toolbox.
+	Files        map[string]ModeFile `yaml:"files" json:"files,omitzero"`
+	Alternatives map[string]string   `yaml:"alternatives" json:"alternatives,omitzero"`
+	Drop         []string            `yaml:"drop" json:"drop,omitzero"`
 	// Format is how it is offered: "zst" is one seekable Zstandard file (the
 	// default), "castr" a file for each chunk in images.castr/, so that versions
 	// share what they have in common, and "url" nothing but the index: the bytes
@@ -46,12 +53,47 @@ func (s *Site) ImageNames() []string { return slices.Sorted(maps.Keys(s.Images))
 // imageInputs returns what the site's images are made of.
 func (s *Site) imageInputs() (in []Input) {
 	for _, name := range s.ImageNames() {
-		in = append(in, s.Images[name].Input)
+		if img := s.Images[name]; img.made() {
+			in = append(in, img.root().inputs()...)
+		} else {
+			in = append(in, img.Input)
+		}
 		if p := s.Images[name].Profile; p != nil {
 			in = append(in, *p)
 		}
 	}
 	return in
+}
+
+// made tells whether the image is made of packages.
+func (img SiteImage) made() bool { return len(img.Packages) > 0 }
+
+// root is what an image of packages is made of.
+func (img SiteImage) root() Toolbox {
+	return Toolbox{Packages: img.Packages, Files: img.Files, Alternatives: img.Alternatives, Drop: img.Drop}
+}
+
+// RootName is what [Recipe.Toolboxes] calls an image of packages. No toolbox can have
+// that name. Of other images it is "".
+func (img SiteImage) RootName(image string) string {
+	if !img.made() {
+		return ""
+	}
+	return "image:" + image
+}
+
+// imageSource validates what an image is made of.
+func (v *validator) imageSource(at string, img SiteImage) {
+	switch {
+	case !img.made() && len(img.Files)+len(img.Alternatives)+len(img.Drop) > 0:
+		v.fail(at, `add "packages: [...]"`, "files, alternatives and drop are for images of packages")
+	case !img.made():
+		v.artifact(at, img.Input)
+	case img.Input != Input{Line: img.Line}:
+		v.fail(at, "", "packages exclude deb, url and file")
+	default:
+		v.packages(at, img.root())
+	}
 }
 
 // images validates the images of a site, and sets their defaults.
@@ -62,7 +104,7 @@ func (v *validator) images(s *Site) {
 		orDefault(&img.Format, FormatZst)
 		s.Images[name] = img
 		v.try(at, manifest.CheckName(name+IndexSuffix))
-		v.artifact(at, img.Input)
+		v.imageSource(at, img)
 		v.oneOf(at+".format", img.Format, FormatZst, FormatCastr, FormatURL)
 		if img.Format == FormatURL && img.URL == "" {
 			v.fail(at+".format", "zst and castr put the image on the site", "only an input with url stays where it is")

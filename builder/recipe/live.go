@@ -205,7 +205,7 @@ func (e *LiveEntry) manifest(m Maker) (*manifest.Live, error) {
 		Storage: e.Storage, Words: e.Words,
 	}
 	if e.SSH != nil {
-		keys, err := readKeys(m, e.SSH.Keys, e.SSH.KeyFiles)
+		keys, err := ReadKeys(m, e.SSH.Keys, e.SSH.KeyFiles)
 		if err != nil {
 			return nil, err
 		}

@@ -31,6 +31,9 @@ type Maker interface {
 	Chunked(SiteImage) (chunks.Image, error)
 	// Toolbox is the one of that name.
 	Toolbox(name string) (object.Ref, error)
+	// ISO is the live system of an ISO, and Root a system on an image.
+	ISO(*IsoEntry) (*manifest.Iso, error)
+	Root(*ImageEntry) (*manifest.Image, error)
 }
 
 // Image is a disk image as a manifest has it.
@@ -59,6 +62,10 @@ func (e Entry) Manifest(m Maker) (manifest.Entry, error) {
 		out.Live, err = e.Live.manifest(m)
 	case e.Xen != nil:
 		out.Xen, err = e.Xen.manifest(m)
+	case e.Iso != nil:
+		out.Iso, err = m.ISO(e.Iso)
+	case e.Image != nil:
+		out.Image, err = m.Root(e.Image)
 	}
 	if err != nil {
 		return manifest.Entry{}, err
@@ -101,12 +108,12 @@ func (e *RescueEntry) manifest(m Maker) (*manifest.Rescue, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := readKeys(m, e.Keys, e.KeyFiles)
+	keys, err := ReadKeys(m, e.Keys, e.KeyFiles)
 	return &manifest.Rescue{Keys: keys, Password: e.Password, HostKey: e.HostKey, Toolbox: toolbox, Port: e.Port, Seconds: e.Seconds, Then: e.Then}, err
 }
 
-// readKeys returns the keys that stand in a recipe, with those of files.
-func readKeys(m Maker, keys []string, files []Input) ([]string, error) {
+// ReadKeys returns the keys that stand in a recipe, with those of files.
+func ReadKeys(m Maker, keys []string, files []Input) ([]string, error) {
 	keys = slices.Clip(keys)
 	for _, in := range files {
 		text, err := m.Text(in)

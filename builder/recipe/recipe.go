@@ -124,11 +124,20 @@ func (r *Recipe) Inputs() []Input {
 	return in
 }
 
-// Toolboxes returns the toolboxes that the recipe describes, by name. A
-// medium's own has the name "".
+// Toolboxes returns the toolboxes that the recipe describes, by name, with the images
+// that are made of packages. A medium's own has the name "".
 func (r *Recipe) Toolboxes() map[string]Toolbox {
 	if r.Kind == KindSite {
-		return r.Site.Toolboxes
+		all := maps.Clone(r.Site.Toolboxes)
+		for name, img := range r.Site.Images {
+			if img.made() {
+				if all == nil {
+					all = map[string]Toolbox{}
+				}
+				all[img.RootName(name)] = img.root()
+			}
+		}
+		return all
 	}
 	if r.Medium.Toolbox == nil {
 		return nil

@@ -17,7 +17,7 @@ import (
 // typesSource is the source of the recipe types: their comments become the
 // descriptions that an editor shows, so that nothing is said twice.
 //
-//go:embed images.go power.go types.go works.go xen.go menu.go
+//go:embed images.go iso.go power.go types.go works.go xen.go menu.go
 var typesSource embed.FS
 
 // Schema returns the JSON Schema of recipes, for editors: it completes keys and
@@ -76,7 +76,7 @@ func constKind(s *jsonschema.Schema, kind string) {
 func fieldComments() (map[string]string, error) {
 	pkg := reflect.TypeFor[Recipe]().PkgPath()
 	comments := map[string]string{}
-	for _, name := range []string{"images.go", "power.go", "types.go", "works.go", "xen.go", "menu.go"} {
+	for _, name := range []string{"images.go", "iso.go", "power.go", "types.go", "works.go", "xen.go", "menu.go"} {
 		source, err := typesSource.ReadFile(name)
 		if err != nil {
 			return nil, err

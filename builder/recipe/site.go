@@ -53,7 +53,7 @@ func (v *validator) site(s *Site) {
 	}
 	for _, name := range s.EntryNames() {
 		v.try("entries."+name, manifest.CheckName(name))
-		v.entry("entries."+name, s.Entries[name], scope{toolboxes: s.Toolboxes})
+		v.entry("entries."+name, s.Entries[name], scope{toolboxes: s.Toolboxes, images: s.Images})
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Files)) {
 		v.try("files."+name, manifest.CheckName(name))

@@ -190,6 +190,8 @@ type Entry struct {
 	Live   *LiveEntry     `yaml:"live" json:"live,omitzero"`
 	Flash  *FlashEntry    `yaml:"flash" json:"flash,omitzero"`
 	Xen    *XenKexecEntry `yaml:"xen" json:"xen,omitzero"`
+	Iso    *IsoEntry      `yaml:"iso" json:"iso,omitzero"`
+	Image  *ImageEntry    `yaml:"image" json:"image,omitzero"`
 }
 
 // Machine says what a machine boots.

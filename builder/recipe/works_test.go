@@ -54,6 +54,14 @@ func (m maker) Chunked(in recipe.SiteImage) (chunks.Image, error) {
 	return chunks.Image{Index: of("index of " + in.Name()), Zst: &chunks.Zst{File: of("packed " + in.Name()), Table: of("table of " + in.Name())}}, m.err
 }
 
+func (m maker) ISO(e *recipe.IsoEntry) (*manifest.Iso, error) {
+	return &manifest.Iso{Family: e.Image}, m.err
+}
+
+func (m maker) Root(e *recipe.ImageEntry) (*manifest.Image, error) {
+	return &manifest.Image{Fstype: e.Image}, m.err
+}
+
 func (m maker) Toolbox(name string) (object.Ref, error) { return of("toolbox:" + name), m.err }
 func (m maker) Kernel() (object.Ref, error)             { return of("kernel"), m.err }
 func (m maker) Modules(names []string) (object.Ref, error) {

@@ -76,12 +76,9 @@ func (v *resolver) keeps() bool {
 	return l != nil && l.Archive != nil && l.Archive.Suite == now.Suite && l.Archive.Source == now.Source
 }
 
-// isKernel tells whether a package is the one with the agent's kernel, or leads
-// to it.
-func (v *resolver) isKernel(in recipe.Input) bool {
-	m := v.recipe.Medium
-	return m != nil && m.Kernel.Deb == in.Deb
-}
+// isKernel tells whether a package is one with a kernel that the recipe wants, or
+// leads to it.
+func (v *resolver) isKernel(in recipe.Input) bool { return slices.Contains(v.recipe.Kernels(), in.Deb) }
 
 // distinct drops inputs that come from the same bytes as one before. Of two
 // URLs that are the same but for their hash both stay, so that one will fail.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/farboot/farboot/builder/chunker"
 	"github.com/farboot/farboot/builder/recipe"
@@ -16,7 +17,7 @@ import (
 // Chunked makes what machines need to read an image from where it lies. Of one that
 // lies in a tree [Stock.Trees] has the chunks.
 func (s *Stock) Chunked(in recipe.SiteImage) (chunks.Image, error) {
-	image, err := s.Image(in.Input)
+	image, err := s.siteImage(in)
 	if err != nil {
 		return chunks.Image{}, err
 	}
@@ -30,7 +31,9 @@ func (s *Stock) Chunked(in recipe.SiteImage) (chunks.Image, error) {
 	switch in.Format {
 	case recipe.FormatCastr:
 		out.Castr = true
-		s.trees = append(s.trees, tree)
+		if !slices.ContainsFunc(s.trees, func(t chunker.Image) bool { return t.Name == tree.Name }) {
+			s.trees = append(s.trees, tree)
+		}
 	case recipe.FormatURL:
 		if image.Format != "" {
 			return chunks.Image{}, fmt.Errorf("%s: it is compressed by %s, and can only be read where it lies as it is", source.Name, image.Format)
@@ -43,6 +46,25 @@ func (s *Stock) Chunked(in recipe.SiteImage) (chunks.Image, error) {
 		return chunks.Image{}, err
 	}
 	return out, out.Check()
+}
+
+// siteImage returns an image of a site, or makes it of packages.
+func (s *Stock) siteImage(in recipe.SiteImage) (recipe.Image, error) {
+	if len(in.Packages) == 0 {
+		return s.Image(in.Input)
+	}
+	for name, img := range s.Recipe.Site.Images {
+		if img.Line != in.Line {
+			continue
+		}
+		ref, err := s.Toolbox(in.RootName(name))
+		if err != nil {
+			return recipe.Image{}, err
+		}
+		s.files[ref] = File{"image " + name, s.files[ref].Path}
+		return s.indexed(s.files[ref], ref)
+	}
+	return recipe.Image{}, fmt.Errorf("%s:%d: no image of this recipe", s.Recipe.Path, in.Line)
 }
 
 // Profile makes the boot profile of an image an object; nil is none. One that was

@@ -12,6 +12,7 @@ import (
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/payload/caibx"
 	"github.com/farboot/farboot/payload/flash/expand"
+	"github.com/farboot/farboot/payload/object"
 )
 
 // magics are what compressed files begin with: the .xz file format 1.2.0, section
@@ -27,7 +28,11 @@ func (s *Stock) Image(in recipe.Input) (recipe.Image, error) {
 	if err != nil {
 		return recipe.Image{}, err
 	}
-	image := File{in.Name(), path}
+	return s.indexed(File{in.Name(), path}, ref)
+}
+
+// indexed makes the index of an image.
+func (s *Stock) indexed(image File, ref object.Ref) (recipe.Image, error) {
 	s.files[ref] = image
 	format, err := formatOf(image.Path)
 	if err != nil {
@@ -39,7 +44,7 @@ func (s *Stock) Image(in recipe.Input) (recipe.Image, error) {
 	if err != nil {
 		return recipe.Image{}, err
 	}
-	s.files[index] = File{"the index of " + in.Name(), path}
+	s.files[index] = File{"the index of " + image.Name, path}
 	return recipe.Image{Ref: ref, Index: index, Format: format}, nil
 }
 

@@ -169,19 +169,7 @@ func (s *Stock) Layer(files map[string]recipe.ModeFile) (object.Ref, error) {
 		file.Mode = f.Perm()
 		l.Files = append(l.Files, initramfs.FromTree(file)...)
 	}
-	var packed bytes.Buffer
-	if err := initramfs.Pack(&packed, l, initramfs.None); err != nil {
-		return object.Ref{}, err
-	}
-	path, ref, err := s.Cache.Layer(key("cpio", packed.Bytes()), func(w io.Writer) error {
-		_, err := w.Write(packed.Bytes())
-		return err
-	})
-	if err != nil {
-		return object.Ref{}, err
-	}
-	s.files[ref] = File{"an entry's files", path}
-	return ref, nil
+	return s.packed("an entry's files", l)
 }
 
 // Toolbox implements [recipe.Maker].

@@ -98,11 +98,7 @@ func (d *desk) lockPath() string { return lock.PathFor(d.recipe.Path) }
 // is the kernel's decides what comes with it.
 func (d *desk) recipeSum() object.ID {
 	a := d.recipe.Apt()
-	kernel := ""
-	if d.recipe.Medium != nil {
-		kernel = d.recipe.Medium.Kernel.Deb
-	}
-	from := append([]string{kernel, a.Suite, a.Mirror, a.Security, a.Keyring, a.Snapshot}, a.Components...)
+	from := append([]string{strings.Join(d.recipe.Kernels(), " "), a.Suite, a.Mirror, a.Security, a.Keyring, a.Snapshot}, a.Components...)
 	var inputs []string
 	for _, in := range append(d.recipe.Inputs(), d.extra()...) {
 		inputs = append(inputs, in.Name()+" "+in.SHA256)
