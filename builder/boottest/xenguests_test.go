@@ -35,6 +35,7 @@ const xenLiveMemory = 560
 func TestXenLive(t *testing.T) {
 	w := newWorld(t)
 	anna := newKey(t, "anna")
+	w.write(t, "recipes/netboot.yaml", fmt.Appendf(nil, mediumRecipe+"compression: zstd\n", w.url))
 	w.shipped(t, anna)
 	w.farboot(t, "build", "recipes/xen-live.yaml")
 	w.publishes(t, string(w.recipe(t, "xen-site.yaml")))
@@ -102,7 +103,7 @@ func fetched(t *testing.T, ctx context.Context, m *vm.VM, machine string) {
 	t.Helper()
 	appears(t, ctx, m, machine+": | "+machine+": address 10.0.2.", machine+": | "+machine+": fetched http://10.0.2.2:", machine+": | "+strings.TrimSpace(page))
 	for line := range strings.Lines(m.Serial()) {
-		if strings.Contains(line, ": fetched ") {
+		if strings.Contains(line, machine+": fetched ") {
 			t.Log(strings.TrimSpace(line))
 		}
 	}
