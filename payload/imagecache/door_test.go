@@ -88,6 +88,27 @@ func TestDoor(t *testing.T) {
 	}
 }
 
+// A folder is still the same when its path leads elsewhere, as after a switch_root.
+func TestMoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), Dir)
+	c := open(t, dir, Limits{Size: 40_000, Segment: 10_000})
+	put(t, c, 0, 5, 1000)
+	moved := filepath.Join(t.TempDir(), "moved")
+	if err := os.Rename(dir, moved); err != nil {
+		t.Fatal(err)
+	}
+	put(t, c, 5, 50, 1000)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s := open(t, moved, DefaultLimits(16<<20)).Stats(); s.Chunks != 32 && s.Chunks != 36 {
+		t.Errorf("%+v", s)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the old path is there again")
+	}
+}
+
 // Behind a door that stays shut nothing is written, and all can be read.
 func TestDoorShut(t *testing.T) {
 	dir := t.TempDir()

@@ -37,7 +37,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -93,10 +92,10 @@ type Door struct {
 
 // Cache is an open folder. It is safe for parallel use.
 type Cache struct {
-	dir    string
+	root   *os.Root // the folder, wherever paths lead meanwhile
 	limits Limits
 	door   Door
-	lock   *os.File
+	lock   *os.File // the folder as well
 
 	writing sync.Mutex  // held by who changes files, before mu
 	last    *segment    // which is appended to; nil is none yet
@@ -151,15 +150,18 @@ func Open(dir string, l Limits) (*Cache, error) {
 
 // OpenBehind opens the cache in a folder that is there, behind a door that is shut.
 func OpenBehind(d Door, dir string, l Limits) (*Cache, error) {
-	lock, err := os.Open(dir)
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("%w: %s: %w", ErrBusy, dir, err)
+	lock, err := root.Open(".")
+	if err != nil {
+		return nil, fmt.Errorf("cache: %w", errors.Join(err, root.Close()))
 	}
-	c := &Cache{dir: dir, limits: l, door: d, lock: lock, places: map[object.ID]place{}}
+	c := &Cache{root: root, limits: l, door: d, lock: lock, places: map[object.ID]place{}}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %s: %w", ErrBusy, dir, err), c.Close())
+	}
 	if err := c.scan(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -168,7 +170,7 @@ func OpenBehind(d Door, dir string, l Limits) (*Cache, error) {
 
 // scan reads the heads of all records.
 func (c *Cache) scan() error {
-	entries, err := os.ReadDir(c.dir)
+	entries, err := fs.ReadDir(c.root.FS(), ".")
 	if err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
@@ -186,7 +188,7 @@ func (c *Cache) scan() error {
 // scanSegment reads the heads of the next segment. The last one is gone on with if
 // it is whole.
 func (c *Cache) scanSegment(n int) error {
-	f, err := os.Open(c.path(n))
+	f, err := c.root.Open(nameOf(n))
 	if err != nil {
 		return err
 	}
@@ -217,8 +219,8 @@ func numberOf(name string) (int, bool) {
 	return int(n), true
 }
 
-// path is where a segment lies.
-func (c *Cache) path(n int) string { return filepath.Join(c.dir, fmt.Sprintf("%08d.seg", n)) }
+// nameOf is what a segment is called.
+func nameOf(n int) string { return fmt.Sprintf("%08d.seg", n) }
 
 // The head of a record.
 const (
@@ -348,7 +350,7 @@ func (c *Cache) Close() error {
 	}
 	clear(c.places)
 	c.segments, c.last = nil, nil
-	errs = append(errs, c.lock.Close())
+	errs = append(errs, c.lock.Close(), c.root.Close())
 	if err := errors.Join(errs...); err != nil && !errors.Is(err, fs.ErrClosed) {
 		return fmt.Errorf("cache: %w", err)
 	}

@@ -84,18 +84,18 @@ func (c *Cache) room(n int64) error {
 		return nil
 	}
 	var err error
-	c.out, err = os.OpenFile(c.path(c.last.number), os.O_WRONLY, 0)
+	c.out, err = c.root.OpenFile(nameOf(c.last.number), os.O_WRONLY, 0)
 	return err
 }
 
 // begin makes a new segment the last.
 func (c *Cache) begin() error {
 	c.number++
-	out, err := os.OpenFile(c.path(c.number), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	out, err := c.root.OpenFile(nameOf(c.number), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(c.path(c.number))
+	f, err := c.root.Open(nameOf(c.number))
 	if err != nil {
 		return errors.Join(err, out.Close())
 	}
@@ -182,7 +182,7 @@ func (c *Cache) evict() bool {
 		return false
 	}
 	s := c.segments[victim]
-	if err := os.Remove(c.path(s.number)); err != nil {
+	if err := c.root.Remove(nameOf(s.number)); err != nil {
 		return false
 	}
 	s.file.Close()

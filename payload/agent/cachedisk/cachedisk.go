@@ -18,7 +18,9 @@
 //     nobody's. The stick's own is written to as well: FAT has no journal, and a
 //     machine that lost power once is to have a cache again. One that says of itself
 //     that it has errors is never written to;
-//   - a disk that does not answer costs a bounded time.
+//   - a disk that does not answer costs a bounded time;
+//   - paths, /proc and /dev are used by Find and Close only, so that what was found
+//     outlives a change of the root.
 //
 // What is read is no more trusted than what comes from a web server, and the kernel's
 // drivers see file systems that anybody may have made. Drivers for disks have to be
@@ -98,7 +100,7 @@ func Find(ctx context.Context, c local.Config, w Where) (*Found, error) {
 		return nil, err
 	}
 	for _, v := range volumes {
-		p := place{Volume: v, config: c, dir: filepath.Join(c.Dir, "cache-"+v.Partition), named: w.names(v), ours: w.stick(v)}
+		p := &place{Volume: v, config: c, dir: filepath.Join(c.Dir, "cache-"+v.Partition), named: w.names(v), ours: w.stick(v)}
 		found, err := within(ctx, func() (*Found, error) { return p.open(w.Size) })
 		switch {
 		case err == nil:
@@ -189,6 +191,9 @@ type place struct {
 	dir    string // where it is mounted
 	named  bool   // signed bytes mean it
 	ours   bool   // it is that of the stick
+
+	root   *os.File // of the file system
+	mounts *os.File // the list of mounts
 }
 
 // open mounts it, and opens the cache on it.

@@ -172,7 +172,16 @@ func TestRest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
+		defer func() {
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		// From here on the path leads elsewhere.
+		if err := unix.Mount("none", m.dir, "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Unmount(m.dir, 0) //nolint:errcheck // Close would show it
 		step := func(what string, want bool) {
 			if got := readOnly(t, node); got != want {
 				t.Errorf("%s: read-only: %t", what, got)

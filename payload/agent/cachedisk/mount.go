@@ -3,13 +3,15 @@ package cachedisk
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// flags are those of every mount.
+// flags are those of every mount. Whether it can be written to is the file system's
+// own flag and not the mount's.
 const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME
 
 // errFault: a file system is only read.
@@ -28,15 +30,43 @@ func (p *place) mount() (func() error, error) {
 	if err := unix.Mount(p.Device, p.dir, p.Driver(), flags|unix.MS_RDONLY, p.options()); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot be mounted: %w", err), os.Remove(p.dir))
 	}
-	if p.Fault != "" && !p.trusted() {
-		p.config.Log("cache: %s: %s: it is read, and not written to", p.Partition, p.Fault)
-	}
-	return func() error {
+	unmount := func() error {
 		if err := unix.Unmount(p.dir, 0); err != nil {
 			return fmt.Errorf("unmount %s: %w", p.Partition, err)
 		}
 		return os.Remove(p.dir)
-	}, nil
+	}
+	if err := p.hold(); err != nil {
+		return nil, errors.Join(err, p.release(), unmount())
+	}
+	if p.Fault != "" && !p.trusted() {
+		p.config.Log("cache: %s: %s: it is read, and not written to", p.Partition, p.Fault)
+	}
+	return func() error { return errors.Join(p.release(), unmount()) }, nil
+}
+
+// hold opens what is needed of the mount later, when its path and /proc may lead
+// elsewhere: by then another system has changed the root.
+func (p *place) hold() (err error) {
+	if err = unix.Mount("", p.dir, "", flags|unix.MS_REMOUNT|unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	if p.mounts, err = os.Open("/proc/self/mountinfo"); err != nil {
+		return err
+	}
+	p.root, err = os.Open(p.dir)
+	return err
+}
+
+// release closes it.
+func (p *place) release() error {
+	var errs []error
+	for _, f := range []*os.File{p.mounts, p.root} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // options are the driver's: whatever it finds wrong, it is not to panic, which a
@@ -62,14 +92,27 @@ func (p *place) writable() error {
 	if p.Fault != "" && !p.trusted() {
 		return fmt.Errorf("%w: %s", errFault, p.Fault)
 	}
-	return unix.Mount("", p.dir, "", flags|unix.MS_REMOUNT, "")
+	return p.set("rw")
+}
+
+// set changes a flag of the file system (fsconfig(2), Linux 5.2).
+func (p *place) set(flag string) error {
+	fd, err := unix.Fspick(int(p.root.Fd()), "", unix.FSPICK_EMPTY_PATH|unix.FSPICK_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.FsconfigSetFlag(fd, flag); err != nil {
+		return err
+	}
+	return unix.FsconfigReconfigure(fd)
 }
 
 // readOnly ends that, unless others use it, too: they would lose it as well.
 func (p *place) readOnly() {
 	shared, err := p.shared()
 	if err == nil && !shared {
-		err = unix.Mount("", p.dir, "", flags|unix.MS_REMOUNT|unix.MS_RDONLY, "")
+		err = p.set("ro")
 	}
 	if err != nil {
 		p.config.Log("cache: %s: cannot be made read-only: %v", p.Partition, err)
@@ -80,10 +123,13 @@ func (p *place) readOnly() {
 // (proc_pid_mountinfo(5): the third field is the device).
 func (p *place) shared() (bool, error) {
 	var s unix.Stat_t
-	if err := unix.Stat(p.dir, &s); err != nil {
+	if err := unix.Fstat(int(p.root.Fd()), &s); err != nil {
 		return false, err
 	}
-	data, err := os.ReadFile("/proc/self/mountinfo")
+	if _, err := p.mounts.Seek(0, io.SeekStart); err != nil {
+		return false, err
+	}
+	data, err := io.ReadAll(p.mounts)
 	if err != nil {
 		return false, err
 	}

@@ -35,6 +35,7 @@ type machine struct {
 	t     *testing.T
 	sysfs fstest.MapFS
 	dev   string
+	dir   string // where the last find mounted
 	said  []string
 }
 
@@ -64,8 +65,9 @@ func (m *machine) add(part, name, image string) {
 
 // find is Find.
 func (m *machine) find(w Where) (*Found, error) {
+	m.dir = m.t.TempDir()
 	return Find(m.t.Context(), local.Config{
-		Sysfs: m.sysfs, Dev: m.dev, Dir: m.t.TempDir(),
+		Sysfs: m.sysfs, Dev: m.dev, Dir: m.dir,
 		LoadModule: func(string) error { return nil },
 		Log:        func(format string, args ...any) { m.said = append(m.said, fmt.Sprintf(format, args...)) },
 	}, w)
