@@ -110,11 +110,14 @@ func New(c Config) *Sender {
 // the room as it is then; the error is ErrRoom, that of File or Send, or ctx's.
 func (s *Sender) Run(ctx context.Context) (Room, error) {
 	err := s.run(ctx)
+	s.mu.Lock()
+	s.now.State = cast.Over
+	s.mu.Unlock()
 	room := s.Room()
 	if err == nil {
-		err = room.judge(s.config.Machines)
+		return room, room.judge(s.config.Machines)
 	}
-	return room, err
+	return room, errors.Join(err, s.speak(true)) // so that nobody waits for more
 }
 
 // run takes the steps of a cast.

@@ -23,7 +23,7 @@ const (
 // pass sends chunks.
 func (s *Sender) pass(ctx context.Context, pass int, runs cast.Runs) error {
 	s.mu.Lock()
-	s.now.State, s.now.Pass, s.now.Sent, s.now.Of = cast.Sending, pass, 0, 0
+	s.now.State, s.now.Pass, s.now.Sent, s.now.Of, s.now.Rate = cast.Sending, pass, 0, 0, s.rate
 	for _, run := range runs {
 		s.now.Of += run.Last - run.First + 1
 	}
