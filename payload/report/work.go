@@ -3,6 +3,7 @@ package report
 import (
 	"errors"
 	"slices"
+	"strings"
 )
 
 // Bounds of what a report tells of scripts, rescues and flashes. All of it is at
@@ -26,6 +27,18 @@ type Work struct {
 	// agent to report. Both are the script's own words.
 	Output []string `json:"output,omitzero"`
 	Notes  []string `json:"notes,omitzero"`
+}
+
+// What the Status of a flash that has ended well begins or ends with, by which
+// [Work.Flashed] knows it.
+const (
+	LeftAlone = "left alone: " // the disk held the image already
+	Kept      = " kept, in "   // "3.6 MB written, 0 bytes kept, in 4 s"
+)
+
+// Flashed tells whether the work was to write an image, and the disk has it.
+func (w Work) Flashed() bool {
+	return w.Kind == "flash" && (strings.HasPrefix(w.Status, LeftAlone) || strings.Contains(w.Status, " written, ") && strings.Contains(w.Status, Kept))
 }
 
 // Begin says that an entry of such a kind begins its work. It is the one that

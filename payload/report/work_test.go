@@ -114,3 +114,21 @@ func TestWorksRefused(t *testing.T) {
 		t.Error("too many works pass")
 	}
 }
+
+func TestFlashed(t *testing.T) {
+	for status, want := range map[string]bool{
+		"3.6 MB written, 0 bytes kept, in 4 s": true,
+		"left alone: its mark says so":         true,
+		"":                                     false,
+		"begins":                               false,
+		"sda: write, 25 % of 3.6 MB":           false,
+		"disk is full":                         false,
+	} {
+		if got := (Work{Kind: "flash", Status: status}).Flashed(); got != want {
+			t.Errorf("%q: %t", status, got)
+		}
+		if (Work{Kind: "script", Status: status}).Flashed() {
+			t.Errorf("%q of a script", status)
+		}
+	}
+}

@@ -56,9 +56,9 @@ func (b *boot) flash(ctx context.Context, j job) error {
 // written says for people what became of a disk.
 func written(r flash.Result) string {
 	if r.Already != "" {
-		return "left alone: " + r.Already
+		return report.LeftAlone + r.Already
 	}
-	return fmt.Sprintf("%s written, %s kept, in %.0f s", size(r.Written), size(r.Kept), r.Took.Seconds())
+	return fmt.Sprintf("%s written, %s"+report.Kept+"%.0f s", size(r.Written), size(r.Kept), r.Took.Seconds())
 }
 
 // posts reports from time to time how far a long work is, beside that work.

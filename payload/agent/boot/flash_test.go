@@ -99,7 +99,7 @@ func TestFlash(t *testing.T) {
 	for _, r := range l.reports {
 		status = append(status, string(r.Outcome)+" "+r.Works[0].Status)
 	}
-	if len(status) != 3 || status[0] != "working begins" || !strings.HasPrefix(status[1], "working ") || status[2] != "rebooting 3.6 MB written, 0 bytes kept, in 4 s" {
+	if len(status) != 3 || status[0] != "working begins" || !strings.HasPrefix(status[1], "working ") || status[2] != "rebooting 3.6 MB written, 0 bytes kept, in 4 s" || !l.reports[2].Works[0].Flashed() {
 		t.Errorf("reported %q", status)
 	}
 }
