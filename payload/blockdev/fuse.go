@@ -58,20 +58,22 @@ type fuse struct {
 	workers sync.WaitGroup
 }
 
-// openFUSE makes the source a file, which is open and has no name.
-func openFUSE(dir string, s Source, log func(format string, args ...any)) (*os.File, *fuse, error) {
+// openFUSE makes the source a file, which is open and has no name. It is no os.File:
+// that would ask the file whether it can be polled, in a call of the runtime that lets
+// no other goroutine run, on a machine with one processor not even those that answer.
+func openFUSE(dir string, s Source, log func(format string, args ...any)) (file int, _ *fuse, _ error) {
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, fmt.Errorf("/dev/fuse: %w", err)
+		return -1, nil, fmt.Errorf("/dev/fuse: %w", err)
 	}
 	name := filepath.Join(dir, "image")
 	if err := os.WriteFile(name, nil, 0o400); err != nil {
-		return nil, nil, errors.Join(err, unix.Close(fd))
+		return -1, nil, errors.Join(err, unix.Close(fd))
 	}
 	defer os.Remove(name)
 	options := fmt.Sprintf("fd=%d,rootmode=100400,user_id=0,group_id=0,max_read=%d", fd, fuseRead)
 	if err := unix.Mount("farboot", name, "fuse.farboot", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("mount: %w", err), unix.Close(fd))
+		return -1, nil, errors.Join(fmt.Errorf("mount: %w", err), unix.Close(fd))
 	}
 	f := &fuse{fd: fd, source: s, log: log}
 	for range fuseWorkers {
@@ -84,14 +86,14 @@ func openFUSE(dir string, s Source, log func(format string, args ...any)) (*os.F
 			f.workers.Done()
 		})
 	}
-	file, err := os.Open(name)
+	file, err = unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	// What is open holds the file system; nobody finds it or can unmount it.
 	err = errors.Join(err, unix.Unmount(name, unix.MNT_DETACH))
 	if err != nil {
-		if file != nil {
-			file.Close()
+		if file >= 0 {
+			unix.Close(file)
 		}
-		return nil, nil, errors.Join(err, f.wait())
+		return -1, nil, errors.Join(err, f.wait())
 	}
 	return file, f, nil
 }

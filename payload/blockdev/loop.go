@@ -41,11 +41,11 @@ func openLoop(ctx context.Context, c Config) (func() error, error) {
 		return nil, err
 	}
 	err = unix.IoctlLoopConfigure(int(device.Fd()), &unix.LoopConfig{
-		Fd:   uint32(file.Fd()),
+		Fd:   uint32(file),
 		Size: sector,
 		Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_READ_ONLY | unix.LO_FLAGS_DIRECT_IO},
 	})
-	file.Close() // the loop device has it
+	unix.Close(file) // the loop device has it
 	if err != nil {
 		device.Close()
 		return nil, errors.Join(fmt.Errorf("loop device: %w", err), server.wait())

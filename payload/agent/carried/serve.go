@@ -33,6 +33,7 @@ type server struct {
 	log, cry func(format string, args ...any) // for the log, and for people
 	net      *network.Network
 	client   *fetch.Client
+	join     func(ctx context.Context) // makes net and client; tests have their own
 }
 
 // Serve serves the image. It returns only where it cannot begin.
@@ -40,9 +41,16 @@ func Serve() error {
 	if os.Getppid() != 1 {
 		return errors.New("this is started by /init only")
 	}
+	s := new(server)
+	s.join = s.connect
+	return s.serve()
+}
+
+// serve is Serve of a server that knows how to join a network.
+func (s *server) serve() error {
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
 	kmsg, told := os.NewFile(kmsgFile, "kmsg"), os.NewFile(readyFile, "ready")
-	s := &server{log: printer(kmsg, quiet), cry: printer(kmsg, loud)}
+	s.log, s.cry = printer(kmsg, quiet), printer(kmsg, loud)
 	err := s.begin()
 	if err != nil {
 		s.cry("%v", err)
@@ -75,7 +83,7 @@ func (s *server) begin() error {
 		return err
 	}
 	ctx := context.Background()
-	s.connect(ctx)
+	s.join(ctx)
 	r := s.open(ctx)
 	_, err = blockdev.Open(ctx, blockdev.Config{
 		Door: s.Door, Device: s.Device, Source: blockdev.Source{ReaderAt: &watched{ReaderAt: r, tell: s.tell}, Size: r.Size()}, Dir: "/tmp", Log: s.log,
