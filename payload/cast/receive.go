@@ -20,7 +20,7 @@ func (r *Receiver) Receive(ctx context.Context, want func(i int) bool, take func
 	defer cancel(nil)
 	r.mu.Lock()
 	r.book.want(want)
-	r.gained, r.started = time.Now(), time.Now()
+	r.gained, r.started, r.stage = time.Now(), time.Now(), Receiving
 	r.mu.Unlock()
 	r.due()
 	w := &work{Receiver: r, ctx: ctx, take: take}

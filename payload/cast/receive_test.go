@@ -341,6 +341,11 @@ func TestReports(t *testing.T) {
 	p := paint(t, 40)
 	bubble(t, p, func(t *testing.T, w *world) {
 		m := w.machine(nil)
+		m.word(Waiting)
+		time.Sleep(5 * time.Second)
+		if len(w.posts.all) > 0 {
+			t.Errorf("reported %+v before it knew", w.posts.all)
+		}
 		m.start(all)
 		m.word(Waiting)
 		time.Sleep(5 * time.Second)

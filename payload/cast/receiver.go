@@ -58,7 +58,7 @@ type Receiver struct {
 	changed *sync.Cond
 	book    *book
 	stats   Stats
-	stage   string
+	stage   string // "" before Receive, while nobody knows what is missing
 	why     string // it failed
 	started time.Time
 	heard   time.Time // a frame that does not say that it is over
@@ -77,7 +77,7 @@ func New(c Config) *Receiver {
 	r := &Receiver{
 		config: c, unpack: chunks.NewUnpacker(c.Limits.Workers + c.Limits.Repairs), name: c.Image.File.Path(),
 		ended: make(chan struct{}), reader: make(chan struct{}), post: make(chan struct{}, 1),
-		book: newBook(c.Image, c.Limits), stage: Receiving, senders: map[netip.AddrPort]time.Time{},
+		book: newBook(c.Image, c.Limits), senders: map[netip.AddrPort]time.Time{},
 		started: now, useful: now, gained: now,
 	}
 	r.changed = sync.NewCond(&r.mu)
@@ -255,7 +255,7 @@ func (r *Receiver) status() ([]byte, []netip.AddrPort, error) {
 	}
 	var to []netip.AddrPort
 	for sender, at := range r.senders {
-		if time.Since(at) < 10*r.config.Limits.Post {
+		if r.stage != "" && time.Since(at) < 10*r.config.Limits.Post {
 			to = append(to, sender)
 		}
 	}
