@@ -348,7 +348,7 @@ func TestReports(t *testing.T) {
 		}
 		m.start(all)
 		m.word(Waiting)
-		time.Sleep(5 * time.Second)
+		time.Sleep(3 * time.Second)
 		for i := 10; i < 40; i++ {
 			m.send(p.frames(i)...)
 		}
