@@ -342,7 +342,7 @@ func TestReports(t *testing.T) {
 	bubble(t, p, func(t *testing.T, w *world) {
 		m := w.machine(nil)
 		m.word(Waiting)
-		time.Sleep(5 * time.Second)
+		time.Sleep(3 * time.Second)
 		if len(w.posts.all) > 0 {
 			t.Errorf("reported %+v before it knew", w.posts.all)
 		}
