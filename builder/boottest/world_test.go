@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		for name, pkg := range map[string]string{
-			"farboot": "../cmd/farboot", "farboot-agent": "../../payload/agent", "marker": "./marker",
+			"farboot": "../cmd/farboot", "farboot-agent": "../../payload/agent", "farboot-vmagent": "../../payload/vmagent", "marker": "./marker",
 		} {
 			cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", inlining(name), "-o", filepath.Join(dir, name), pkg)
 			cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOAMD64=v1", "GOFLAGS=-trimpath", "GOEXPERIMENT=")
