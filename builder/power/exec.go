@@ -63,11 +63,19 @@ func (p *program) run(ctx context.Context, args ...string) (string, error) {
 	case errors.Is(err, ErrSlow), errors.Is(err, context.Canceled):
 		return "", err
 	case exit != nil && exit.ExitCode() == exitUnsupported:
-		return "", fmt.Errorf("%w: %s by %q: %+.200q", ErrUnsupported, args[0], p.Command[0], said)
+		return "", fmt.Errorf("%w: %s by %q%s", ErrUnsupported, args[0], p.Command[0], words(said))
 	case exit != nil && exit.ExitCode() == exitPassword:
-		return "", fmt.Errorf("%w: says %q: %+.200q", ErrPassword, p.Command[0], said)
+		return "", fmt.Errorf("%w: says %q%s", ErrPassword, p.Command[0], words(said))
 	}
-	return "", fmt.Errorf("%w: %q: %w: %+.200q", ErrFailed, p.Command[0], err, said)
+	return "", fmt.Errorf("%w: %q: %w%s", ErrFailed, p.Command[0], err, words(said))
+}
+
+// words quotes what somebody said, if anything.
+func words(said string) string {
+	if said == "" {
+		return ""
+	}
+	return fmt.Sprintf(": %+.200q", said)
 }
 
 // command is [exec.CommandContext] with a process group of its own, so that what a

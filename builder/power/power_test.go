@@ -235,13 +235,13 @@ func TestSwitch(t *testing.T) {
 	} {
 		d := &asked{state: tt.state, err: tt.err}
 		err := Switch(t.Context(), d, tt.action)
-		if !errors.Is(err, tt.class) || (err == nil) != (tt.class == nil) || strings.Join(words(d.did), " ") != string(tt.did) {
+		if !errors.Is(err, tt.class) || (err == nil) != (tt.class == nil) || strings.Join(texted(d.did), " ") != string(tt.did) {
 			t.Errorf("%s of a machine that is %s: %v, did %v", tt.action, tt.state, err, d.did)
 		}
 	}
 }
 
-func words(all []Action) []string {
+func texted(all []Action) []string {
 	var out []string
 	for _, a := range all {
 		out = append(out, string(a))

@@ -145,7 +145,7 @@ func (f *powerFlags) run(c *cobra.Command, verb string, words []string, do func(
 	if f.dry {
 		do = func(context.Context, power.Target) (power.State, error) { return "", nil }
 	} else if harsh(verb) && len(targets) > 1 {
-		if err := confirmMachines(c, verb, f.confirm, targets); err != nil {
+		if err := confirmMachines(c, verb+" ends what runs on", f.confirm, targets); err != nil {
 			return err
 		}
 	}
@@ -209,8 +209,9 @@ func findMachines(r *recipe.Recipe, words []string) ([]power.Target, error) {
 	return targets, err
 }
 
-// confirmMachines wants an operator to say that so many machines are meant.
-func confirmMachines(c *cobra.Command, verb string, said int, targets []power.Target) error {
+// confirmMachines wants an operator to say that so many machines are meant; what is
+// what happens to them.
+func confirmMachines(c *cobra.Command, what string, said int, targets []power.Target) error {
 	if said == len(targets) {
 		return nil
 	}
@@ -219,13 +220,13 @@ func confirmMachines(c *cobra.Command, verb string, said int, targets []power.Ta
 	}
 	in, ok := c.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return withHint(fmt.Errorf("%s ends what runs on %d machines, and there is no terminal to ask on", verb, len(targets)), "--dry-run shows which; --yes-machines %d says that they are meant", len(targets))
+		return withHint(fmt.Errorf("%s %s, and there is no terminal to ask on", what, count(len(targets))), "--dry-run shows which; --yes-machines %d says that %s meant", len(targets), plural(len(targets), "it is", "they are"))
 	}
 	var names []string
 	for _, t := range targets[:min(len(targets), 40)] {
 		names = append(names, t.Label)
 	}
-	fmt.Fprintf(c.ErrOrStderr(), "%s\n%s ends what runs on these %d machines. To go on, type %[3]d: ", strings.Join(names, " "), verb, len(targets))
+	fmt.Fprintf(c.ErrOrStderr(), "%s\n%s %s. To go on, type %d: ", strings.Join(names, " "), what, count(len(targets)), len(targets))
 	line, err := askLine(c, in)
 	if err != nil {
 		return err
@@ -234,6 +235,17 @@ func confirmMachines(c *cobra.Command, verb string, said int, targets []power.Ta
 		return errors.New("nothing is switched")
 	}
 	return nil
+}
+
+// count counts machines.
+func count(n int) string { return fmt.Sprintf("%d %s", n, plural(n, "machine", "machines")) }
+
+// plural chooses a word for one, or for more.
+func plural(n int, one, more string) string {
+	if n == 1 {
+		return one
+	}
+	return more
 }
 
 // powerResult is what became of one machine, for programs.

@@ -59,6 +59,7 @@ sites that tell such machines what to boot.
 		machinesCommand(),
 		castCommand(),
 		powerCommand(),
+		cloneCommand(),
 		bootCommand(),
 		vmCommand(),
 		captureCommand(),
