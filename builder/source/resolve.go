@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/farboot/farboot/builder/lock"
 	"github.com/farboot/farboot/builder/recipe"
 	"github.com/farboot/farboot/builder/source/apt"
+	"github.com/farboot/farboot/payload/fetch"
 	"github.com/farboot/farboot/payload/object"
 )
 
@@ -256,6 +258,9 @@ func (v *resolver) url(ctx context.Context, in recipe.Input) (lock.Input, error)
 	ref, ok := v.store.cache.Find(id)
 	if !ok {
 		data, err := v.store.client.Document(ctx, in.URL, maxUnlocked)
+		if errors.Is(err, fetch.ErrTooLarge) {
+			return v.largeURL(ctx, in, id)
+		}
 		if err != nil {
 			return lock.Input{}, err
 		}
@@ -269,6 +274,18 @@ func (v *resolver) url(ctx context.Context, in recipe.Input) (lock.Input, error)
 		}
 	}
 	return lock.Input{Name: in.Name(), Path: in.URL, Ref: ref}, nil
+}
+
+// largeURL downloads what does not fit into memory: its size is the server's word until
+// the hash of all of it says so.
+func (v *resolver) largeURL(ctx context.Context, in recipe.Input, id object.ID) (lock.Input, error) {
+	size, err := v.store.client.Size(ctx, in.URL)
+	if err != nil {
+		return lock.Input{}, err
+	}
+	ref := object.Ref{Size: size, SHA256: id}
+	_, err = v.store.get(ctx, in.Name(), []string{in.URL}, ref)
+	return lock.Input{Name: in.Name(), Path: in.URL, Ref: ref}, err
 }
 
 // file hashes a file of the project.

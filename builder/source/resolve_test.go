@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -146,6 +147,22 @@ func TestURL(t *testing.T) {
 	// A lock that says otherwise than the recipe does not get its way.
 	_, err = Fetch(t.Context(), bad, l, w.options)
 	wantError(t, err, lock.ErrStale, other, "farboot lock --update")
+}
+
+// TestLargeURL locks what is no document any more, and believes the server's word on its
+// size only once the hash fits.
+func TestLargeURL(t *testing.T) {
+	w := newWorld(t, 0)
+	body := bytes.Repeat([]byte("live system "), maxUnlocked/12+1)
+	server := evil.Serve(t, evil.Content(body))
+	want := object.OfBytes(body)
+	r := w.site("{url: \"" + server.URL + "/live.iso\", sha256: " + want.SHA256.String() + "}")
+	if in := w.resolve(r).Inputs[0]; in.Ref != want || in.Path != kernel(r).URL {
+		t.Errorf("locked: %+v", in)
+	}
+	bad := w.site("{url: \"" + server.URL + "/live.iso\", sha256: " + object.OfBytes([]byte("x")).SHA256.String() + "}")
+	_, err := Resolve(t.Context(), bad, nil, w.options)
+	wantError(t, err, object.ErrMismatch, "demo.yaml:5: ")
 }
 
 // TestFile locks files of the project, and nothing outside of it.

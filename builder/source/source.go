@@ -30,9 +30,9 @@ import (
 // mirror, few enough to be no nuisance to it.
 const parallel = 4
 
-// maxUnlocked bounds a "url:" input while it is not locked yet, in bytes: its
-// size is not known, and the fetcher keeps it in memory.
-const maxUnlocked = 512 << 20
+// maxUnlocked bounds what is kept in memory of a "url:" input while it is not locked
+// yet, in bytes: its size is not known. What is larger is asked for twice.
+const maxUnlocked = 64 << 20
 
 // Classes of error, for errors.Is. What is wrong with the lock itself wraps
 // lock.ErrStale.
