@@ -72,7 +72,11 @@ func (c *composer) xenFiles(e recipe.MenuEntry, x *grub.Xen) error {
 		return err
 	}
 	if err := checkHypervisor(path); err != nil {
-		return fmt.Errorf("%s: %w", e.Xen.Hypervisor.Name(), err)
+		what := e.Xen.Hypervisor.Name()
+		if e.Xen.Hypervisor.Deb != "" {
+			what += " " + e.Xen.Hypervisor.File
+		}
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	if err := c.menuFile(x.Hypervisor, e.Xen.Hypervisor); err != nil {
 		return err
