@@ -24,6 +24,7 @@ import (
 	"github.com/farboot/farboot/payload/chunks"
 	"github.com/farboot/farboot/payload/netconf"
 	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/report"
 	"github.com/farboot/farboot/payload/strictjson"
 )
 
@@ -63,9 +64,9 @@ var ErrMalformed = errors.New("malformed carried document")
 
 // Bounds of a document.
 const (
-	maxSize  = 64 << 10 // bytes; one has about 2000
-	maxSites = 64       // of a medium and a manifest together
-	maxText  = 255      // bytes of a name
+	maxSize  = report.MaxSize + 64<<10 // bytes; one has about 4000
+	maxSites = 64                      // of a medium and a manifest together
+	maxText  = 255                     // bytes of a name
 )
 
 // Document is what the second kernel's agent has to know.
@@ -86,6 +87,8 @@ type Document struct {
 	Device string `json:"device"`
 	// Profile says which chunks are read, in what order; nil is not known.
 	Profile *object.Ref `json:"profile,omitzero"`
+	// Cache is where chunks are kept; nil is nowhere.
+	Cache *Cache `json:"cache,omitzero"`
 	// Root is what an entry of the kind image starts; nil is the init that lies
 	// beside the document.
 	Root *Root `json:"root,omitzero"`
@@ -102,17 +105,21 @@ type Root struct {
 	Copy   bool   `json:"copy,omitzero"` // into memory, if there is enough
 }
 
-// Report is what a report says of this machine, see package report.
+// Cache says where chunks are kept: a file system that was found, or is expected. The
+// fields are those of cachedisk.Where.
+type Cache struct {
+	Label string `json:"label,omitzero"`
+	UUID  string `json:"uuid,omitzero"`
+	Size  int64  `json:"size,omitzero"` // bytes
+	Build string `json:"build,omitzero"`
+	Seen  string `json:"seen,omitzero"`
+}
+
+// Report says what to tell: the story of the boot under the first kernel, to which
+// the second one adds.
 type Report struct {
-	URLs    []string `json:"urls"`
-	Boot    string   `json:"boot"`
-	Model   string   `json:"model,omitzero"`
-	Medium  string   `json:"medium"`
-	Product string   `json:"product"`
-	Entry   string   `json:"entry"`
-	UUID    string   `json:"uuid,omitzero"`
-	Serial  string   `json:"serial,omitzero"`
-	MACs    []string `json:"macs,omitzero"`
+	URLs  []string      `json:"urls"`
+	Story report.Report `json:"story"`
 }
 
 // Encode writes a document, and refuses what Decode would.

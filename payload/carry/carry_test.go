@@ -10,6 +10,7 @@ import (
 	"github.com/farboot/farboot/payload/chunks"
 	"github.com/farboot/farboot/payload/netconf"
 	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/report"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -27,7 +28,8 @@ func full() Document {
 		Proxy: "http://proxy.example:3128", Time: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC),
 		Door: FUSE, Device: "/dev/loop0", Profile: &ref,
 		Root:   &Root{Entry: "desk", Fstype: "squashfs", Init: "/sbin/init", Label: "keep", Copy: true},
-		Report: &Report{URLs: []string{"http://boot.example/reports"}, Boot: "b", Model: "m", Medium: "x", Product: "p", Entry: "e", UUID: "u", Serial: "s", MACs: []string{"52:54:00:12:34:56"}},
+		Cache:  &Cache{Label: "DATA", UUID: "1234-5678", Size: 1 << 30, Build: "b", Seen: "1234-5678"},
+		Report: &Report{URLs: []string{"http://boot.example/reports"}, Story: report.Report{Format: 1, Boot: "b", Medium: "x", Time: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)}},
 	}
 }
 
@@ -61,7 +63,7 @@ func TestRefuses(t *testing.T) {
 		"an init":      func(d *Document) { d.Root.Init = "init" },
 		"a fs":         func(d *Document) { d.Root.Fstype = "" },
 		"a report":     func(d *Document) { d.Report.URLs = []string{"x"} },
-		"beyond bound": func(d *Document) { d.Report.Model = strings.Repeat("x", maxSize) },
+		"beyond bound": func(d *Document) { d.Report.Story.Model = strings.Repeat("x", maxSize) },
 	} {
 		d := full()
 		change(&d)

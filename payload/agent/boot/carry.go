@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/farboot/farboot/payload/agent/cachedisk"
 	"github.com/farboot/farboot/payload/agent/carried"
 	"github.com/farboot/farboot/payload/agent/handover"
 	"github.com/farboot/farboot/payload/agent/local"
@@ -24,6 +25,7 @@ import (
 	"github.com/farboot/farboot/payload/netconf"
 	"github.com/farboot/farboot/payload/newc"
 	"github.com/farboot/farboot/payload/object"
+	"github.com/farboot/farboot/payload/report"
 )
 
 // Carriage is what it takes of the machine to carry the agent into the next system.
@@ -35,6 +37,8 @@ type Carriage struct {
 	Devices func() []string
 	// Total is how many bytes of memory the machine has, -1 where that is unknown.
 	Total func() int64
+	// Cache is cachedisk's Find.
+	Cache func(ctx context.Context, w cachedisk.Where) (*cachedisk.Found, error)
 	// Labelled is carried's.
 	Labelled func(ctx context.Context, label string) (local.Volume, error)
 }
@@ -59,6 +63,7 @@ type carriage struct {
 	job   job
 	image *manifest.Carried
 
+	cache   *cachedisk.Found // nil where there is none
 	modules *carried.Modules
 	picked  []carried.Module
 	door    string
@@ -66,7 +71,7 @@ type carriage struct {
 }
 
 // preflight finds out whether the system can run on this machine, before anything
-// large is fetched.
+// large is fetched. Where it can, the carriage is to be closed.
 func (b *boot) preflight(ctx context.Context, j job, x *manifest.Carried, wish carried.Wish) (c *carriage, err error) {
 	defer b.Story.Stage("preflight")()
 	if j.net == nil {
@@ -81,6 +86,12 @@ func (b *boot) preflight(ctx context.Context, j job, x *manifest.Carried, wish c
 		}
 	}
 	c = &carriage{boot: b, job: j, image: x}
+	c.findCache(ctx)
+	defer func(opened *carriage) {
+		if err != nil {
+			opened.close()
+		}
+	}(c)
 	initrd, err := c.moduleObject(ctx)
 	if err != nil {
 		return nil, err
@@ -107,6 +118,39 @@ func (b *boot) preflight(ctx context.Context, j job, x *manifest.Carried, wish c
 	}
 	b.Log("preflight: kernel %s; the image becomes %s (%s); modules: %s", x.Release, c.device, c.door, strings.Join(names, " "))
 	return c, nil
+}
+
+// findCache opens what earlier boots have kept on this machine's disks. Whoever has
+// nothing there reads everything from the sites.
+func (c *carriage) findCache(ctx context.Context) {
+	found, err := c.Carriage.Cache(ctx, c.where())
+	switch {
+	case err == nil:
+		c.cache = found
+		c.Log("cache: %s, with %s", found.Name, size(found.Cache.Stats().Bytes))
+	case !errors.Is(err, cachedisk.ErrNone):
+		c.fail("cache", err)
+	}
+}
+
+// where is where the cache may be.
+func (c *carriage) where() cachedisk.Where {
+	w := cachedisk.Where{Build: c.medium.Build}
+	if x := c.image.Cache; x != nil {
+		w.Label, w.UUID, w.Size = x.Label, x.UUID, int64(x.Size)<<20
+	}
+	return w
+}
+
+// close gives the cache back.
+func (c *carriage) close() {
+	if c.cache == nil {
+		return
+	}
+	if err := c.cache.Close(); err != nil {
+		c.fail("cache", err)
+	}
+	c.cache = nil
 }
 
 // moduleObject fetches the kernel's modules, or returns nil where it needs none.
@@ -145,6 +189,10 @@ func (c *carriage) wish(w carried.Wish) carried.Wish {
 		if card.MAC == use.MAC || use.Bonded {
 			w.Cards = append(w.Cards, card)
 		}
+	}
+	if c.cache != nil { // the disk that it lies on has to be found again
+		w.Devices = c.Carriage.Devices()
+		w.Want = append(w.Want, "vfat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8", "ext4", "usb_storage", "uas", "sd_mod")
 	}
 	return w
 }
@@ -186,17 +234,18 @@ func (c *carriage) networks() []netconf.Network {
 
 // document says to the agent under the next kernel what it has to know.
 func (c *carriage) document(root *carry.Root) ([]byte, error) {
-	id := c.Identity()
 	d := carry.Document{
 		Image: c.image.Image, Sites: c.mirrors.Sites(), Networks: c.networks(), Proxy: c.proxy,
 		Time: c.clock.Time().Now.UTC().Truncate(time.Second), Door: c.door, Device: c.device, Profile: c.image.Profile, Root: root,
 	}
 	if urls := c.reportTo(); len(urls) > 0 {
-		r := c.Story.Report("", id, c.clock.Time())
-		d.Report = &carry.Report{
-			URLs: urls, Boot: r.Boot, Model: r.Model, Medium: r.Medium, Product: r.Product, Entry: c.job.name,
-			UUID: id.UUID, Serial: id.Serial, MACs: id.MACs,
-		}
+		c.Story.Believes(c.judge.Store().Statement().Version)
+		d.Report = &carry.Report{URLs: urls, Story: c.Story.Report(report.HandingOver, c.Identity(), c.clock.Time())}
+	}
+	if c.cache != nil {
+		where := carry.Cache(c.where())
+		where.Seen = c.cache.UUID
+		d.Cache = &where
 	}
 	return carry.Encode(d)
 }
@@ -262,7 +311,11 @@ func (c *carriage) bytes(ctx context.Context, what string, ref object.Ref) ([]by
 
 // open opens the image.
 func (c *carriage) open(ctx context.Context) (*chunks.Reader, error) {
-	r, err := chunks.Open(ctx, c.image.Image, chunks.Config{Client: c.objects, Sites: c.mirrors, Limits: chunks.DefaultLimits(), Log: c.Log})
+	config := chunks.Config{Client: c.objects, Sites: c.mirrors, Limits: chunks.DefaultLimits(), Log: c.Log}
+	if c.cache != nil {
+		config.Cache = c.cache.Cache
+	}
+	r, err := chunks.Open(ctx, c.image.Image, config)
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,7 @@ func (b *boot) image(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
+	defer c.close()
 	end := b.Story.Stage("obtain")
 	k, err := c.obtainImage(ctx, x, root)
 	end()
@@ -40,6 +41,7 @@ func (b *boot) image(ctx context.Context, j job) error {
 		return err
 	}
 	defer k.Close()
+	c.close()
 	return c.start(ctx, k)
 }
 

@@ -32,6 +32,7 @@ func (b *boot) iso(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
+	defer c.close()
 	b.Log("image: %s live system", x.Family)
 	end := b.Story.Stage("obtain")
 	k, err := c.obtainISO(ctx, x)
@@ -40,6 +41,7 @@ func (b *boot) iso(ctx context.Context, j job) error {
 		return err
 	}
 	defer k.Close()
+	c.close()
 	return c.start(ctx, k)
 }
 

@@ -72,6 +72,7 @@ type lab struct {
 	image    string // a folder in the place of the medium's image
 	works    works  // in toolboxes
 	cmdline  string // the kernel's
+	carriage Carriage
 	armError error
 
 	mu         sync.Mutex
@@ -213,6 +214,7 @@ func (l *lab) rooms() Rooms {
 		Drop:      counted(&l.dropped, func() error { l.available += l.drivers; return nil }),
 		Available: func() int64 { return l.available },
 		Cmdline:   func() string { return l.cmdline },
+		Carriage:  l.carriage,
 		Identity:  func() manifest.Identity { return l.machine },
 		Now:       func() time.Time { return time.Now().Add(l.ahead) },
 		SetClock: func(t time.Time) error {

@@ -13,11 +13,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/farboot/farboot/payload/agent/cachedisk"
+	"github.com/farboot/farboot/payload/agent/local"
 	"github.com/farboot/farboot/payload/agent/network"
 	"github.com/farboot/farboot/payload/blockdev"
 	"github.com/farboot/farboot/payload/carry"
 	"github.com/farboot/farboot/payload/chunks"
 	"github.com/farboot/farboot/payload/fetch"
+	"github.com/farboot/farboot/payload/guard"
+	"github.com/farboot/farboot/payload/imagecache"
 	"github.com/farboot/farboot/payload/report"
 )
 
@@ -92,6 +96,7 @@ func (s *server) begin() error {
 		return err
 	}
 	s.log("image: %s has %d bytes, by %s", s.Device, r.Size(), s.Door)
+	guard.Go("telling of a boot", func() error { s.tellProfile(r); return nil }, func(err error) { guard.Tell(err, s.log) })
 	return nil
 }
 
@@ -138,7 +143,10 @@ func (s *server) options(lease network.Lease) []fetch.Option {
 
 // open opens the image, however long that takes.
 func (s *server) open(ctx context.Context) *chunks.Reader {
-	c := chunks.Config{Client: s.client, Sites: fetch.NewMirrors(s.client, s.log, s.Sites...), Limits: chunks.DefaultLimits(), Log: s.log}
+	c := chunks.Config{
+		Client: s.client, Sites: fetch.NewMirrors(s.client, s.log, s.Sites...), Cache: s.cache(ctx), Profile: s.Profile,
+		Limits: chunks.DefaultLimits(), Log: s.log,
+	}
 	for {
 		r, err := chunks.Open(ctx, s.Image, c)
 		if err == nil {
@@ -149,18 +157,51 @@ func (s *server) open(ctx context.Context) *chunks.Reader {
 	}
 }
 
+// cache opens what is kept on a disk, or returns nil.
+func (s *server) cache(ctx context.Context) *imagecache.Cache {
+	if s.Cache == nil {
+		return nil
+	}
+	c := local.Config{Sysfs: os.DirFS("/sys"), Dev: "/dev", Dir: "/tmp", LoadModule: func(string) error { return nil }, Log: s.log}
+	found, err := cachedisk.Find(ctx, c, cachedisk.Where(*s.Cache))
+	if err != nil {
+		s.log("cache: %v", err)
+		return nil
+	}
+	s.log("cache: %s", found.Name)
+	return found.Cache
+}
+
 // tell tells people that a part of the image cannot be had.
 func (s *server) tell(failure error) {
 	s.cry("image: [corrupt] %v", failure)
+	s.post(func(r *report.Report) {
+		r.Outcome, r.Code, r.Text = report.Failed, "corrupt", fmt.Sprintf("%.400v", failure)
+	})
+}
+
+// learned is how long after its first read an image is taken to have been booted. What
+// was read until then is what the next boot will read.
+const learned = 3 * time.Minute
+
+// tellProfile tells what a boot has read, once it is over.
+func (s *server) tellProfile(r *chunks.Reader) {
 	if s.Report == nil {
 		return
 	}
-	r := s.Report
-	err := report.Post(context.Background(), s.client, r.URLs, report.Report{
-		Format: report.Format, Boot: r.Boot, Machine: report.Machine{UUID: r.UUID, Serial: r.Serial, MACs: r.MACs},
-		Model: r.Model, Medium: r.Medium, Product: r.Product, Uptime: uptime().Milliseconds(), Time: time.Now(),
-		Entry: r.Entry, Outcome: report.Failed, Code: "corrupt", Text: fmt.Sprintf("%.400v", failure),
-	})
+	time.Sleep(learned)
+	s.post(func(to *report.Report) { to.Profile = r.Profile(report.MaxProfile) })
+}
+
+// post adds to the story of this boot and sends it.
+func (s *server) post(add func(*report.Report)) {
+	if s.Report == nil {
+		return
+	}
+	story := s.Report.Story
+	story.Time, story.Uptime = time.Now(), story.Uptime+uptime().Milliseconds()
+	add(&story)
+	err := report.Post(context.Background(), s.client, s.Report.URLs, story)
 	if err != nil && !errors.Is(err, report.ErrNotTaken) {
 		s.log("report: %v", err)
 	}
