@@ -10,7 +10,7 @@
 //
 // It promises that every byte that belongs to a file, to a file system or to nobody known
 // is in the image, and that free blocks are zeros there, whatever deleted files left in
-// them. What is free, only a file system says that was unmounted cleanly, whose marks and
+// them. (Journals and folders may still name those.) What is free, only a file system says that was unmounted cleanly, whose marks and
 // sums agree and which nothing else on the disk contradicts: ext2 to ext4, and swap. All
 // else is read from end to end. The disk is only read, and not while it is mounted.
 //

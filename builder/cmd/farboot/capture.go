@@ -26,8 +26,8 @@ mounted.
 
 What is free is not read, and is zeros in the image: by the block bitmaps of
 ext2, ext3 and ext4 that were unmounted cleanly, and in swap. All else is read
-from end to end. Of free space nothing that was deleted gets out; of files all
-does: leave out what belongs to one machine first, as docs/vm.md shows.`,
+from end to end. Files keep all that is theirs: leave out what belongs to one
+machine first, as docs/vm.md shows.`,
 		Example: `  farboot capture server.img out/images/server
   farboot capture /dev/disk/by-id/ata-SAMSUNG_1234 out/images/server
   farboot capture ssh://root@192.0.2.17/dev/sda out/images/server`,
