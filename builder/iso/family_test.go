@@ -262,16 +262,3 @@ func TestCannot(t *testing.T) {
 		t.Errorf("an ISO of files: %v", err)
 	}
 }
-
-// TestModulesOfInitrd: where the ISO has no squashfs that can be read, the initrd's
-// modules are taken, and a kernel without any way to a block device is refused.
-func TestModulesOfInitrd(t *testing.T) {
-	r, size := makeISO(t, map[string]string{"live/vmlinuz": vmlinuz("6.12.1"), "live/initrd.img": boot(t, debian)})
-	s, err := Examine(r, size, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Modules(); !errors.Is(err, ErrCannot) {
-		t.Errorf("a kernel without modules: %v", err)
-	}
-}
