@@ -3,10 +3,14 @@ package power
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -327,5 +331,47 @@ func TestRedfishSays(t *testing.T) {
 	_, err := driverOf(t, config(recipe.DriverRedfish, srv, nil)).State(t.Context())
 	if !errors.Is(err, ErrFailed) || strings.Contains(err.Error(), "\x1b") || len(err.Error()) > 500 {
 		t.Errorf("%q", err)
+	}
+}
+
+// TestForeignClient has the client of OpenStack judge the service that the driver is
+// tested by: what it can drive is no straw man.
+func TestForeignClient(t *testing.T) {
+	t.Parallel()
+	const python = "/usr/bin/python3" // Debian's own, which sees its packages
+	if out, err := exec.Command(python, "-c", "import sushy").CombinedOutput(); err != nil {
+		t.Fatalf("sushy is needed as an oracle: install the Debian package python3-sushy: %v: %s", err, out)
+	}
+	for name, change := range map[string]func(*chassis){
+		"sessions": func(*chassis) {}, "basic": func(c *chassis) { c.basic = true }, "wants the etag": func(c *chassis) { c.etag = true },
+	} {
+		c := newChassis()
+		change(c)
+		srv := c.serve(t)
+		cert := filepath.Join(t.TempDir(), "cert.pem")
+		if err := os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(python, "-c", `
+import sys, sushy
+url, cert, user, password, basic = sys.argv[1:]
+auth = sushy.auth.BasicAuth(user, password) if basic == "true" else sushy.auth.SessionAuth(user, password)
+root = sushy.Sushy(url, auth=auth, verify=cert)
+system = root.get_system_collection().get_members()[0]
+print(system.power_state.name)
+system.reset_system(sushy.ResetType.ON)
+system.reset_system(sushy.ResetType.FORCE_RESTART)
+system.set_system_boot_options(target=sushy.BootSource.PXE, enabled=sushy.BootSourceOverrideEnabled.ONCE)
+system.refresh()
+print(system.power_state.name)
+`, srv.URL+"/redfish/v1/", cert, user, password, fmt.Sprint(c.basic))
+		cmd.Env = append(os.Environ(), "REQUESTS_CA_BUNDLE="+cert, "NO_PROXY=*") // the desk's own would prevail
+		out, err := cmd.CombinedOutput()
+		if err != nil || string(out) != "OFF\nON\n" {
+			t.Errorf("%s: %v: %s", name, err, out)
+		}
+		if diff := cmp.Diff([]string{"On", "ForceRestart"}, c.did); diff != "" || c.boot["BootSourceOverrideTarget"] != "Pxe" {
+			t.Errorf("%s: %v\n%s", name, c.boot, diff)
+		}
 	}
 }
