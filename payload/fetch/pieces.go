@@ -39,10 +39,15 @@ type Pieces struct {
 func (m *Mirrors) Pieces(ctx context.Context, p Pieces) error {
 	j := &pieces{Pieces: p, from: p.Offset}
 	j.job = job{Mirrors: m, tries: map[*mirror]*try{}, failed: &Error{}}
+	most := int64(0)
 	for _, n := range p.Lens {
 		j.size += n
-		j.buf = make([]byte, max(int64(len(j.buf)), n))
+		most = max(most, n)
 	}
+	if p.Size == 0 {
+		most++ // one byte too many tells that the file is longer
+	}
+	j.buf = make([]byte, most)
 	end := p.Offset + j.size
 	j.left = func() int64 { return end - j.from }
 	for j.next < len(p.Lens) {
@@ -158,14 +163,27 @@ func (j *pieces) take(body io.Reader) error {
 
 // whole reads a file that is one piece.
 func (j *pieces) whole(resp *http.Response) error {
-	doc, err := readDocument(resp, j.Lens[0])
-	if errors.Is(err, ErrTooLarge) {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	if resp.StatusCode != http.StatusOK {
+		return statusError(resp)
 	}
-	if err != nil {
-		return err
+	n := 0
+	for n < len(j.buf) {
+		k, err := resp.Body.Read(j.buf[n:])
+		n += k
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return j.judge(doc)
+	if n == len(j.buf) {
+		return fmt.Errorf("%w: %w: at most %d bytes are read", ErrCorrupt, ErrTooLarge, n-1)
+	}
+	if LooksLikeHTML(j.buf[:n]) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, errHTML)
+	}
+	return j.judge(j.buf[:n])
 }
 
 // judge hands on the next piece. With the one after it every mirror has another
