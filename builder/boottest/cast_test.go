@@ -86,7 +86,7 @@ type guest struct {
 }
 
 // boot starts a machine with an empty disk.
-func (l *castLab) boot(t *testing.T, i int, args ...string) *guest {
+func (l *castLab) boot(t *testing.T, i int) *guest {
 	t.Helper()
 	info, err := os.Stat(l.image)
 	if err != nil {
@@ -102,7 +102,7 @@ func (l *castLab) boot(t *testing.T, i int, args ...string) *guest {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	t.Cleanup(cancel)
 	g.VM, err = vm.Start(ctx, vm.Config{
-		Image: l.medium, Memory: 512, Disks: []vm.Disk{{File: g.disk, Serial: flashed}}, Args: args,
+		Image: l.medium, Memory: 512, Disks: []vm.Disk{{File: g.disk, Serial: flashed}},
 		NICs: []vm.NIC{{Model: "virtio-net-pci", MAC: fmt.Sprintf("52:54:00:77:00:%02x", i), Net: net}},
 	})
 	if err != nil {
@@ -209,7 +209,9 @@ func (l *castLab) cast(t *testing.T, machines int, at func(line string, kill fun
 func TestCastPair(t *testing.T) {
 	l := newCastLab(t, 48)
 	guests := []*guest{l.boot(t, 0), l.boot(t, 1)}
+	l.mu.Lock()
 	guests[1].lost = 0.02
+	l.mu.Unlock()
 	took, err := l.cast(t, 2, nil, "--rate", "100Mbit")
 	if err != nil {
 		t.Error(err)

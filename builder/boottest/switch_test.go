@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,6 +34,25 @@ type port struct {
 	send func(frame []byte)
 	// lost is the share of multicast packets that do not reach it.
 	lost float64
+	// rate is how many bytes a second do, beyond a burst of 128 KiB; 0 is all.
+	rate  float64
+	spare float64
+	last  time.Time
+}
+
+// takes tells whether a frame gets through at the port's rate.
+func (p *port) takes(n int) bool {
+	if p.rate == 0 {
+		return true
+	}
+	now := time.Now()
+	p.spare = min(p.spare+now.Sub(p.last).Seconds()*p.rate, 128<<10)
+	p.last = now
+	if p.spare < float64(n) {
+		return false
+	}
+	p.spare -= float64(n)
+	return true
 }
 
 // newRoom makes the network.
@@ -118,14 +138,14 @@ func (r *room) forward(from *port, frame []byte) {
 	defer r.mu.Unlock()
 	r.at[[6]byte(frame[6:12])] = from
 	if to := r.at[[6]byte(frame[:6])]; to != nil {
-		if to != from {
+		if to != from && to.takes(len(frame)) {
 			to.send(frame)
 		}
 		return
 	}
 	multicast := frame[0] == 1 && frame[1] == 0 && frame[2] == 0x5e // RFC 1112, 6.4
 	for _, p := range r.ports {
-		if p != from && !(multicast && rand.Float64() < p.lost) {
+		if p != from && !(multicast && rand.Float64() < p.lost) && p.takes(len(frame)) {
 			p.send(frame)
 		}
 	}
