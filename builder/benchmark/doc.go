@@ -10,6 +10,12 @@
 //   - TestCompression: the modules' layer, against xz, zstd and gzip
 //   - TestXenLoad: Xen with 49 MB of modules, against u-root and kexec-tools in the
 //     same virtual machine
+//   - TestChunking: an image cut and packed, against casync, desync and zstd
+//   - TestImageReads: that image read over HTTP, from end to end and here and there, by
+//     the Reader and through a block device, against plain Range and desync; desync is
+//     built from its module where it is not installed
+//   - TestBootProfile: what a boot waits for with and without a profile, against
+//     fetching all of the image first
 //   - TestBoot: a machine from the kernel's start to the next kernel, against a
 //     plain GET, and curl | sha256sum, in the same virtual machine
 //
