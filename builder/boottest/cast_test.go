@@ -212,7 +212,7 @@ func TestCastPair(t *testing.T) {
 	l.mu.Lock()
 	guests[1].lost = 0.02
 	l.mu.Unlock()
-	took, err := l.cast(t, 2, nil, "--rate", "100Mbit")
+	took, err := l.cast(t, 2, nil, "--rate", "24Mbit")
 	if err != nil {
 		t.Error(err)
 	}
