@@ -245,6 +245,9 @@ func (c *carriage) document(root *carry.Root) ([]byte, error) {
 	if c.cache != nil {
 		where := carry.Cache(c.where())
 		where.Seen = c.cache.UUID
+		if root != nil {
+			where.Overlay = root.Label
+		}
 		d.Cache = &where
 	}
 	return carry.Encode(d)

@@ -163,7 +163,8 @@ func (s *server) cache(ctx context.Context) *imagecache.Cache {
 		return nil
 	}
 	c := local.Config{Sysfs: os.DirFS("/sys"), Dev: "/dev", Dir: "/tmp", LoadModule: func(string) error { return nil }, Log: s.log}
-	found, err := cachedisk.Find(ctx, c, cachedisk.Where(*s.Cache))
+	w := s.Cache
+	found, err := cachedisk.Find(ctx, c, cachedisk.Where{Label: w.Label, UUID: w.UUID, Size: w.Size, Build: w.Build, Seen: w.Seen})
 	if err != nil {
 		s.log("cache: %v", err)
 		return nil
