@@ -55,11 +55,12 @@ func (s *Sender) missing() (runs cast.Runs, n, lacking int) {
 	known := false
 	for _, m := range s.Room().Machines {
 		known = true
-		if m.Ended() || m.Silent || len(m.Missing) == 0 {
+		lacks, _ := cast.ParseRuns(m.Missing) // DecodeStatus has seen it
+		if m.Ended() || m.Silent || len(lacks) == 0 {
 			continue
 		}
 		lacking++
-		for _, run := range m.Missing {
+		for _, run := range lacks {
 			for i := run.First; i <= run.Last && i < chunks; i++ {
 				in[i] = true
 			}

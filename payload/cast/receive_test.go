@@ -387,7 +387,7 @@ func TestReports(t *testing.T) {
 		w.posts.Lock()
 		asked := w.posts.all[len(w.posts.all)-1]
 		w.posts.Unlock()
-		if text, _ := asked.Missing.MarshalText(); string(text) != "0-9,40" || asked.Have != 30 || asked.Total != 41 || asked.Stage != Receiving {
+		if asked.Missing != "0-9,40" || asked.Have != 30 || asked.Total != 41 || asked.Stage != Receiving {
 			t.Errorf("reported %+v", asked)
 		}
 		m.word(Over)

@@ -251,7 +251,7 @@ func (r *Receiver) status() ([]byte, []netip.AddrPort, error) {
 	s := Status{
 		Session: fmt.Sprintf("%x", r.config.Image.session), Machine: r.config.Machine, Stage: r.stage, Error: r.why,
 		Have: b.total - b.left, Total: b.total, Pieces: b.pieces, Lost: b.lost, Repaired: r.stats.Repaired,
-		Missing: RunsOf(len(b.state), func(i int) bool { return b.state[i] == missing || b.state[i] == arriving }),
+		Missing: RunsOf(len(b.state), func(i int) bool { return b.state[i] == missing || b.state[i] == arriving }).String(),
 	}
 	var to []netip.AddrPort
 	for sender, at := range r.senders {

@@ -38,8 +38,9 @@ type Status struct {
 	// Have and Total count chunks, of those that it lacked when it began.
 	Have  int `json:"have"`
 	Total int `json:"total"`
-	// Missing are the chunks that it lacks, and perhaps some more.
-	Missing Runs `json:"missing,omitzero"`
+	// Missing are the chunks that it lacks, and perhaps some more, as [ParseRuns]
+	// takes them.
+	Missing string `json:"missing,omitzero"`
 	// Pieces and Lost count pieces of chunks that it got in whole or in part: those
 	// that came by the cast, and those that did not.
 	Pieces int64 `json:"pieces,omitzero"`
@@ -75,7 +76,10 @@ func DecodeStatus(data []byte) (Status, error) {
 		return Status{}, fmt.Errorf("%w: %w", ErrStatus, err)
 	}
 	id, err := hex.DecodeString(s.Session)
+	_, bad := ParseRuns(s.Missing)
 	switch {
+	case bad != nil:
+		err = bad
 	case s.Format != 1:
 		err = fmt.Errorf("format %d", s.Format)
 	case err != nil || len(id) != len(Session{}):
@@ -134,8 +138,8 @@ func RunsOf(n int, in func(i int) bool) Runs {
 	}
 }
 
-// MarshalText implements encoding.TextMarshaler.
-func (r Runs) MarshalText() ([]byte, error) {
+// String writes runs as [ParseRuns] reads them.
+func (r Runs) String() string {
 	var b []byte
 	for i, run := range r {
 		if i > 0 {
@@ -146,28 +150,27 @@ func (r Runs) MarshalText() ([]byte, error) {
 			b = strconv.AppendInt(append(b, '-'), int64(run.Last), 10)
 		}
 	}
-	return b, nil
+	return string(b)
 }
 
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (r *Runs) UnmarshalText(text []byte) error {
-	*r = nil
-	if len(text) == 0 {
-		return nil
+// ParseRuns reads runs.
+func ParseRuns(text string) (r Runs, err error) {
+	if text == "" {
+		return nil, nil
 	}
 	next := 0
-	for part := range strings.SplitSeq(string(text), ",") {
+	for part := range strings.SplitSeq(text, ",") {
 		first, last, ok := strings.Cut(part, "-")
 		if !ok {
 			last = first
 		}
 		a, errA := strconv.ParseUint(first, 10, 31)
 		b, errB := strconv.ParseUint(last, 10, 31)
-		if errA != nil || errB != nil || int(a) < next || b < a || len(*r) == maxRuns {
-			return errors.New("not runs of numbers")
+		if errA != nil || errB != nil || int(a) < next || b < a || len(r) == maxRuns {
+			return nil, errors.New("not runs of numbers")
 		}
-		*r = append(*r, Run{int(a), int(b)})
+		r = append(r, Run{int(a), int(b)})
 		next = int(b) + 1
 	}
-	return nil
+	return r, nil
 }
