@@ -113,6 +113,8 @@ type Cache struct {
 	Size  int64  `json:"size,omitzero"` // bytes
 	Build string `json:"build,omitzero"`
 	Seen  string `json:"seen,omitzero"`
+
+	Overlay string `json:"overlay,omitzero"`
 }
 
 // Report says what to tell: the story of the boot under the first kernel, to which

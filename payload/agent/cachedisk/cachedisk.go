@@ -76,6 +76,9 @@ type Where struct {
 	// Seen is the UUID of the file system on which the cache was found already, see
 	// [Found]: it is waited for a little, and comes first.
 	Seen string `json:"seen,omitzero"`
+	// Overlay is the label of a file system that the system itself writes to. A cache on
+	// it leaves it writable: the kernel does not mount one both ways.
+	Overlay string `json:"overlay,omitzero"`
 }
 
 // Found is a cache on a disk.
@@ -100,7 +103,7 @@ func Find(ctx context.Context, c local.Config, w Where) (*Found, error) {
 		return nil, err
 	}
 	for _, v := range volumes {
-		p := &place{Volume: v, config: c, dir: filepath.Join(c.Dir, "cache-"+v.Partition), named: w.names(v), ours: w.stick(v)}
+		p := &place{Volume: v, config: c, dir: filepath.Join(c.Dir, "cache-"+v.Partition), named: w.names(v), ours: w.stick(v), shared: w.Overlay != "" && v.Label == w.Overlay}
 		found, err := within(ctx, func() (*Found, error) { return p.open(w.Size) })
 		switch {
 		case err == nil:
@@ -191,6 +194,7 @@ type place struct {
 	dir    string // where it is mounted
 	named  bool   // signed bytes mean it
 	ours   bool   // it is that of the stick
+	shared bool   // the system writes to it as well
 
 	root   *os.File // of the file system
 	mounts *os.File // the list of mounts
@@ -227,7 +231,14 @@ func (p *place) cache(size int64) (*imagecache.Cache, error) {
 	if size, err = p.room(dir, size); err != nil {
 		return nil, err
 	}
-	return imagecache.OpenBehind(imagecache.Door{Open: p.writable, Shut: p.readOnly, Rest: rest}, dir, imagecache.DefaultLimits(size))
+	door := imagecache.Door{Open: p.writable, Shut: p.readOnly, Rest: rest}
+	if p.shared {
+		if err := p.writable(); err != nil {
+			return nil, err
+		}
+		door = imagecache.Door{}
+	}
+	return imagecache.OpenBehind(door, dir, imagecache.DefaultLimits(size))
 }
 
 // make makes the folder.

@@ -217,6 +217,34 @@ func TestRest(t *testing.T) {
 	})
 }
 
+// Where the system itself writes, the kernel lets it: the file system stays writable.
+func TestOverlay(t *testing.T) {
+	m := newMachine(t)
+	m.add("sda1", "", ext(t, fill(t, 1), "-L", "DATA"))
+	node, elsewhere := filepath.Join(m.dev, "sda1"), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		m.t = t
+		for overlay, want := range map[string]error{"": unix.EBUSY, "DATA": nil} {
+			f, err := m.find(Where{Overlay: overlay})
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * rest)
+			synctest.Wait()
+			err = unix.Mount(node, elsewhere, "ext4", 0, "")
+			if !errors.Is(err, want) {
+				t.Errorf("%q: %v, want %v", overlay, err, want)
+			}
+			if err == nil {
+				unix.Unmount(elsewhere, 0) //nolint:errcheck // Close would show it
+			}
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // later is a /sys in which a disk appears.
 type later struct {
 	fs.FS

@@ -110,8 +110,8 @@ func (p *place) set(flag string) error {
 
 // readOnly ends that, unless others use it, too: they would lose it as well.
 func (p *place) readOnly() {
-	shared, err := p.shared()
-	if err == nil && !shared {
+	elsewhere, err := p.elsewhere()
+	if err == nil && !elsewhere {
 		err = p.set("ro")
 	}
 	if err != nil {
@@ -119,9 +119,9 @@ func (p *place) readOnly() {
 	}
 }
 
-// shared tells whether the file system is mounted in another place as well
+// elsewhere tells whether the file system is mounted in another place as well
 // (proc_pid_mountinfo(5): the third field is the device).
-func (p *place) shared() (bool, error) {
+func (p *place) elsewhere() (bool, error) {
 	var s unix.Stat_t
 	if err := unix.Fstat(int(p.root.Fd()), &s); err != nil {
 		return false, err

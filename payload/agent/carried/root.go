@@ -115,7 +115,7 @@ func Labelled(ctx context.Context, c local.Config, label string) (local.Volume, 
 	switch {
 	case len(found) != 1:
 		return local.Volume{}, fmt.Errorf("%w: %d ext4 file systems have the label %q, want one", ErrNoDisk, len(found), label)
-	case found[0].Fault != "":
+	case found[0].Fault != "" && !found[0].Replays: // a system is switched off without unmounting it
 		return local.Volume{}, fmt.Errorf("%w: %s on %s: %s", ErrNoDisk, label, found[0].Partition, found[0].Fault)
 	}
 	return found[0], nil
