@@ -157,7 +157,7 @@ func TestHammered(t *testing.T) {
 // line wants SysRq, one of them resets the machine.
 func TestBreak(t *testing.T) {
 	t.Parallel()
-	m, ctx, line := startOnLine(t, newMenuWorld(t, "ttyS0", "ttyS1", "timeout:", "cmdline: sysrq_always_enabled\ntimeout:"))
+	m, ctx, line := startOnLine(t, newMenuWorld(t, "ttyS0", "ttyS1", "no_timer_check", "no_timer_check sysrq_always_enabled"))
 	line.await(ctx, t, "farboot: medium")
 	line.snap("b")
 	line.await(ctx, t, "sysrq: Resetting")

@@ -75,7 +75,7 @@ const (
 	panicsMachine  = "04" // what panics, then what runs
 	soakMAC        = "52:54:00:50:00:"
 
-	panicCmdline = "console=ttyS0,115200 quiet panic=1 farboot.panic"
+	panicCmdline = "console=ttyS0,115200 quiet panic=1 no_timer_check farboot.panic"
 	panicRuns    = "next kernel runs: " + panicCmdline
 )
 
