@@ -88,7 +88,7 @@ func openFUSE(dir string, s Source, log func(format string, args ...any)) (file 
 	}
 	file, err = unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err == nil {
-		// Until somebody asks it has no size, and before Linux 6.14 loop does not.
+		// Until somebody asks it has no size, and the loop device of Linux 6.1 does not.
 		err = unix.Fstat(file, new(unix.Stat_t))
 	}
 	// What is open holds the file system; nobody finds it or can unmount it.
