@@ -22,7 +22,7 @@ const (
 	// notFound is the status of a command that is not there, as in a shell.
 	notFound = 127
 	// killing is how long killed programs may take to be gone.
-	killing = 10 * time.Second
+	killing = time.Minute
 )
 
 // obey runs the order's command and returns its status. With an error there is none, and

@@ -18,11 +18,12 @@ import (
 )
 
 const (
-	// appear is how long devices may take that are there from the start.
-	appear = 30 * time.Second
+	// appear is how long devices may take that are there from the start. In emulation,
+	// on a computer with thirty other things to do, a second becomes a minute.
+	appear = 5 * time.Minute
 	// parting is how long the desk may take to hear how it ended. It has gone if it
 	// does not answer.
-	parting = 10 * time.Second
+	parting = time.Minute
 )
 
 // run is the agent. As PID 1 it never returns: the machine goes off.

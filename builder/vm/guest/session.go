@@ -25,7 +25,7 @@ const (
 	bootKVM = 20 * time.Second
 	bootTCG = 10 * time.Minute
 	// leaving is how long a machine may take to go off once it is told to.
-	leaving = time.Minute
+	leaving = 5 * time.Minute
 )
 
 // session is a machine that runs, and the way to its agent.
@@ -148,9 +148,7 @@ func (s *session) run(ctx context.Context, c Config) (int, error) {
 	if err != nil {
 		return 0, s.explain(ctx, err)
 	}
-	if err := out.Send(wire.Bye, nil); err != nil {
-		return 0, s.explain(ctx, err)
-	}
+	_ = out.Send(wire.Bye, nil) // or it has gone off by itself
 	if err := s.leave(ctx); err != nil {
 		return 0, s.explain(ctx, err)
 	}
