@@ -24,16 +24,16 @@ func TestVMImages(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, kind := range []string{"xfs", "btrfs"} {
 		disk := d.disk(t, kind)
-		file, reach := disk.file, "offline"
+		file, reach, flag, patience := disk.file, "offline", "--offline", "5"
 		if kind == "btrfs" {
-			file, reach = filepath.Join(t.TempDir(), "disk.qcow2"), "online"
+			file, reach, flag, patience = filepath.Join(t.TempDir(), "disk.qcow2"), "online", "--no-kvm", "120"
 			command(t, "qemu-utils", "qemu-img", "convert", "-O", "qcow2", disk.file, file)
 		}
 		wg.Go(func() {
-			args := []string{"vm", "run", file, "--memory", "512", "--" + map[string]string{"offline": "offline", "online": "no-kvm"}[reach], "--", "sh", "-c", `
+			args := []string{"vm", "run", file, "--memory", "512", flag, "--", "sh", "-c", `
 				cat >/from-stdin
 				grep " / " /proc/mounts
-				busybox wget -q -T 5 -O /dev/null ` + d.repository + `/Release && echo online || echo offline
+				busybox wget -T ` + patience + ` -O /dev/null ` + d.repository + `/Release && echo online || echo offline
 				echo to stderr >&2`}
 			cmd := exec.Command(filepath.Join(bin, "farboot"), args...)
 			cmd.Stdin = strings.NewReader(strings.Repeat(kind+"\n", 100_000))
@@ -45,7 +45,7 @@ func TestVMImages(t *testing.T) {
 			}
 			result := strings.TrimSuffix(file, filepath.Ext(file)) + "-1" + filepath.Ext(file)
 			if out := stdout.String(); !strings.Contains(out, " / "+kind+" ") || !strings.HasSuffix(out, reach+"\n") {
-				t.Errorf("%s: %q", kind, out)
+				t.Errorf("%s: %q\n%s", kind, out, stderr.Bytes())
 			}
 			if text := stderr.String(); !strings.Contains(text, "to stderr\n") || !strings.HasSuffix(text, "farboot: wrote "+result+"\n") {
 				t.Errorf("%s: %q", kind, text)
@@ -114,6 +114,8 @@ func TestVMInterrupted(t *testing.T) {
 	}{{syscall.SIGINT, 130}, {syscall.SIGKILL, -1}} {
 		cmd := exec.Command(filepath.Join(bin, "farboot"), "vm", "run", "--commit", disk.file, "--", "sh", "-c",
 			"rm -rf /usr/share /var/lib; sync; echo destroyed; while :; do :; done")
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -122,7 +124,8 @@ func TestVMInterrupted(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := io.ReadFull(out, make([]byte, len("destroyed\n"))); err != nil {
-			t.Fatal(err)
+			cmd.Wait() //nolint:errcheck // it says why
+			t.Fatalf("%v: %v\n%s", tt.sig, err, stderr.Bytes())
 		}
 		if err := cmd.Process.Signal(tt.sig); err != nil {
 			t.Fatal(err)
