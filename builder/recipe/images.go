@@ -1,9 +1,11 @@
 package recipe
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
+	"github.com/farboot/farboot/payload/caibx"
 	"github.com/farboot/farboot/payload/manifest"
 )
 
@@ -31,6 +33,10 @@ type SiteImage struct {
 	// share what they have in common, and "url" nothing but the index: the bytes
 	// stay on the server that the input names.
 	Format string `yaml:"format" json:"format,omitzero"`
+	// Chunk is how much a machine fetches and checks at a time, in KiB: 64 to 4096, and
+	// 1024 by default. With 256 what is read here and there costs a quarter, and the
+	// image is 5 % larger.
+	Chunk int `yaml:"chunk" json:"chunk,omitzero"`
 	// Profile says which chunks a boot reads, in their order, as a machine recorded it:
 	// later boots bring them before they are asked for. It is of this very image.
 	Profile *Input `yaml:"profile" json:"profile,omitzero"`
@@ -96,18 +102,26 @@ func (v *validator) imageSource(at string, img SiteImage) {
 	}
 }
 
+// The least and the most that a chunk may have, in KiB: less makes long indexes, and
+// more does not fit into what a machine holds of an image in memory.
+const minChunk, maxChunk = 64, 4096
+
 // images validates the images of a site, and sets their defaults.
 func (v *validator) images(s *Site) {
 	files := len(s.Files)
 	for _, name := range s.ImageNames() {
 		at, img := "images."+name, s.Images[name]
 		orDefault(&img.Format, FormatZst)
+		img.Chunk = cmp.Or(img.Chunk, caibx.DefaultChunk>>10)
 		s.Images[name] = img
 		v.try(at, manifest.CheckName(name+IndexSuffix))
 		v.imageSource(at, img)
 		v.oneOf(at+".format", img.Format, FormatZst, FormatCastr, FormatURL)
 		if img.Format == FormatURL && img.URL == "" {
 			v.fail(at+".format", "zst and castr put the image on the site", "only an input with url stays where it is")
+		}
+		if img.Chunk < minChunk || img.Chunk > maxChunk {
+			v.fail(at+".chunk", "", "%d KiB, want %d to %d", img.Chunk, minChunk, maxChunk)
 		}
 		if img.Profile != nil {
 			v.artifact(at+".profile", *img.Profile)

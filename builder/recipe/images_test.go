@@ -51,6 +51,8 @@ func TestRefusalsOfImages(t *testing.T) {
 		{"file of the same name", siteWithImages, "images:", "files: {root.zst: {text: x}}\nimages:", `images.root: the image has a file "root.zst"`, `call one of them otherwise`},
 		{"a profile that is no file", siteWithImages, "{file: root.profile}", "{sha256: x}", `images.root.profile.sha256: only an input with url`, ``},
 		{"profile of the same name", siteWithImages, "images:", "files: {root.profile: {text: x}}\nimages:", `images.root: the image has a file "root.profile"`, `call one of them otherwise`},
+		{"chunks too small", siteWithImages, "format: castr", "format: castr, chunk: 32", `images.server.chunk: 32 KiB, want 64 to 4096`, ``},
+		{"chunks too large", siteWithImages, "format: castr", "format: castr, chunk: 4097", `images.server.chunk: 4097 KiB, want 64 to 4096`, ``},
 		{"unknown key", siteWithImages, "format: url", "layout: url", `images.live.layout: unknown key`, ``},
 	} {
 		t.Run(m.name, m.refused)

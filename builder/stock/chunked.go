@@ -1,6 +1,7 @@
 package stock
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +32,7 @@ func (s *Stock) Chunked(in recipe.SiteImage) (chunks.Image, error) {
 	switch in.Format {
 	case recipe.FormatCastr:
 		out.Castr = true
-		if !slices.ContainsFunc(s.trees, func(t chunker.Image) bool { return t.Name == tree.Name }) {
+		if !slices.ContainsFunc(s.trees, func(t chunker.Image) bool { return t.Name == tree.Name && t.Index.Max == x.Max }) {
 			s.trees = append(s.trees, tree)
 		}
 	case recipe.FormatURL:
@@ -50,8 +51,13 @@ func (s *Stock) Chunked(in recipe.SiteImage) (chunks.Image, error) {
 
 // siteImage returns an image of a site, or makes it of packages.
 func (s *Stock) siteImage(in recipe.SiteImage) (recipe.Image, error) {
+	chunk := cmp.Or(in.Chunk<<10, caibx.DefaultChunk)
 	if len(in.Packages) == 0 {
-		return s.Image(in.Input)
+		path, ref, err := s.Blobs.Path(in.Input)
+		if err != nil {
+			return recipe.Image{}, err
+		}
+		return s.indexed(File{in.Name(), path}, ref, chunk)
 	}
 	for name, img := range s.Recipe.Site.Images {
 		if img.Line != in.Line {
@@ -62,7 +68,7 @@ func (s *Stock) siteImage(in recipe.SiteImage) (recipe.Image, error) {
 			return recipe.Image{}, err
 		}
 		s.files[ref] = File{"image " + name, s.files[ref].Path}
-		return s.indexed(s.files[ref], ref)
+		return s.indexed(s.files[ref], ref, chunk)
 	}
 	return recipe.Image{}, fmt.Errorf("%s:%d: no image of this recipe", s.Recipe.Path, in.Line)
 }
@@ -109,7 +115,7 @@ func (s *Stock) Trees() []chunker.Image { return s.trees }
 // seekable makes the seekable file of an image, and the table that it ends with as an
 // object of its own.
 func (s *Stock) seekable(ref object.Ref, image chunker.Image) (*chunks.Zst, error) {
-	path, file, err := s.Cache.Layer(key("seekable", ref.SHA256[:]), func(w io.Writer) error {
+	path, file, err := s.Cache.Layer(key("seekable", fmt.Appendf(nil, "%s %d", ref.SHA256, image.Index.Max)), func(w io.Writer) error {
 		r, err := image.Open()
 		if err != nil {
 			return err

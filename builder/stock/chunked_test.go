@@ -60,6 +60,19 @@ func TestChunked(t *testing.T) {
 		}
 	}
 	s := stock.New(t.Context(), d.parts)
+	small := input("zst", recipe.FormatZst)
+	small.Chunk = 256
+	img, err := s.Chunked(small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := caibx.Decode(content(t, s, img.Index))
+	if err != nil || x.Max != 256<<10 || img.Zst.File == first.Zst.File {
+		t.Errorf("chunks of 256 KiB: %+v, %v", img, err)
+	}
+	if got, err := unpack(content(t, s, img.Zst.File)); err != nil || !bytes.Equal(got, image) {
+		t.Errorf("in chunks of 256 KiB the image holds %d other bytes, %v", len(got), err)
+	}
 	if _, err := s.Chunked(input("zst", recipe.FormatURL)); err == nil || !strings.Contains(err.Error(), "compressed by zst") {
 		t.Errorf("a compressed image, read where it lies: %v", err)
 	}

@@ -28,18 +28,18 @@ func (s *Stock) Image(in recipe.Input) (recipe.Image, error) {
 	if err != nil {
 		return recipe.Image{}, err
 	}
-	return s.indexed(File{in.Name(), path}, ref)
+	return s.indexed(File{in.Name(), path}, ref, caibx.DefaultChunk)
 }
 
-// indexed makes the index of an image.
-func (s *Stock) indexed(image File, ref object.Ref) (recipe.Image, error) {
+// indexed makes the index of an image, in chunks of so many bytes.
+func (s *Stock) indexed(image File, ref object.Ref, chunk int) (recipe.Image, error) {
 	s.files[ref] = image
 	format, err := formatOf(image.Path)
 	if err != nil {
 		return recipe.Image{}, err
 	}
-	path, index, err := s.Cache.Layer(key("caibx", ref.SHA256[:]), func(w io.Writer) error {
-		return indexImage(s.ctx, w, image, format)
+	path, index, err := s.Cache.Layer(key("caibx", fmt.Appendf(nil, "%s %d", ref.SHA256, chunk)), func(w io.Writer) error {
+		return indexImage(s.ctx, w, image, format, chunk)
 	})
 	if err != nil {
 		return recipe.Image{}, err
@@ -70,7 +70,7 @@ func formatOf(path string) (string, error) {
 
 // indexImage writes the index of an image, and looks for secret keys in it on
 // the way: what is published once is out.
-func indexImage(ctx context.Context, w io.Writer, image File, format string) error {
+func indexImage(ctx context.Context, w io.Writer, image File, format string, chunk int) error {
 	f, err := os.Open(image.Path)
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func indexImage(ctx context.Context, w io.Writer, image File, format string) err
 		feed.CloseWithError(err) // nil is the end
 		return err
 	})
-	index, err := caibx.Make(copied, caibx.DefaultChunk)
+	index, err := caibx.Make(copied, chunk)
 	copied.CloseWithError(err)
 	if scanned := g.Wait(); scanned != nil {
 		return scanned
