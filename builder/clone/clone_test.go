@@ -217,7 +217,7 @@ func TestRoom(t *testing.T) {
 		machines = append(machines, row.m)
 	}
 	l := newLab(t, machines...)
-	l.post(machines[0], 900, says(report.HandingOver, "server", full)) // of yesterday
+	l.post(machines[10], 900, says(report.HandingOver, "server", full)) // of yesterday, and nothing since
 	room, err := l.run(t.Context(), nil)
 	if !errors.Is(err, ErrRoom) || !strings.Contains(err.Error(), "8 of 14 failed") {
 		t.Errorf("%v", err)
