@@ -340,14 +340,18 @@ func namesFailed(room []clone.Machine, err error) error {
 		return err
 	}
 	var results []power.Result
-	var silent bool
+	var silent, cannot bool
 	for _, m := range room {
 		results = append(results, power.Result{Target: m.Target, Err: m.Err})
 		silent = silent || errors.Is(m.Err, clone.ErrSilent)
+		cannot = cannot || errors.Is(m.Err, power.ErrUnsupported)
 	}
 	err = failures("clone", results)
-	if silent {
-		err = withHint(err, `a medium reports where its recipe has "report: [site]", to a server with --reports`)
+	switch {
+	case silent:
+		return withHint(err, `a medium reports where its recipe has "report: [site]", to a server with --reports`)
+	case cannot:
+		return withHint(err, "--boot usual leaves to the firmware what machines start from")
 	}
 	return err
 }
