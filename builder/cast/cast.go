@@ -86,10 +86,11 @@ type Sender struct {
 	moved time.Time // when something in the room changed last
 	known map[string]loss
 
-	due     time.Time // when the next batch is
-	word    time.Time // when the last word was sent
-	packets [][]byte  // of a batch
-	buffer  []byte    // of a chunk
+	news    chan struct{} // somebody has reported
+	due     time.Time     // when the next batch is
+	word    time.Time     // when the last word was sent
+	packets [][]byte      // of a batch
+	buffer  []byte        // of a chunk
 }
 
 // New returns a Sender that has sent nothing.
@@ -102,7 +103,7 @@ func New(c Config) *Sender {
 	}
 	return &Sender{
 		config: c, session: fmt.Sprintf("%x", c.Image.Session()), room: map[string]*Machine{},
-		rate: c.Rate, now: Room{State: cast.Waiting}, known: map[string]loss{},
+		news: make(chan struct{}, 1), rate: c.Rate, now: Room{State: cast.Waiting}, known: map[string]loss{},
 	}
 }
 
@@ -159,7 +160,7 @@ func (s *Sender) ask(ctx context.Context) error {
 			return false
 		}
 		for _, m := range r.Machines {
-			if !m.Ended() && !m.Silent && m.Heard.Before(start.Add(s.config.Limits.Ask/4)) {
+			if !m.Ended() && !m.Silent && m.Stage != cast.Finishing && m.Heard.Before(start.Add(s.config.Limits.Ask/4)) {
 				return false
 			}
 		}
@@ -191,8 +192,8 @@ func (s *Sender) until(ctx context.Context, state cast.State, most time.Duration
 	s.now.State = state
 	s.mu.Unlock()
 	start := time.Now()
-	for {
-		if err := s.speak(true); err != nil {
+	for first := true; ; first = false {
+		if err := s.speak(first); err != nil {
 			return err
 		}
 		room := s.Room()
@@ -200,12 +201,13 @@ func (s *Sender) until(ctx context.Context, state cast.State, most time.Duration
 		if enough(room) || state != cast.Over && time.Since(start) >= most {
 			return nil
 		}
-		pause := s.config.Limits.Word
+		pause := max(s.config.Limits.Word-time.Since(s.word), time.Millisecond)
 		if state != cast.Over {
 			pause = min(pause, most-time.Since(start))
 		}
 		select {
 		case <-time.After(pause):
+		case <-s.news:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

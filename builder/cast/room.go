@@ -156,5 +156,9 @@ func (s *Sender) take(body []byte, from string) error {
 		s.config.Log("%s", Machine{Status: status})
 	}
 	m.Status, m.Address, m.Heard = status, from, time.Now()
+	select {
+	case s.news <- struct{}{}:
+	default:
+	}
 	return nil
 }
