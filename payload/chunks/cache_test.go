@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -127,4 +128,64 @@ func TestReaderEvilCache(t *testing.T) {
 			t.Errorf("not mended: %+v", s)
 		}
 	})
+}
+
+// Whatever happens to the files of a cache, bits that flip, ends that are cut off and
+// blocks that are zeros: what is read is right, and with that the cache is as well.
+func TestReaderDamagedCache(t *testing.T) {
+	l, dir := layout(t, blob(imageSize), chunkSize), t.TempDir()
+	boot := func(faults ...evil.Fault) (s Stats, c imagecache.Stats) {
+		bubble(t, func(t *testing.T, w *world) {
+			cache, err := imagecache.Open(dir, imagecache.Limits{Size: 1 << 20, Segment: 40_000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cache.Close()
+			w.site(l.handler(), faults...)
+			r := w.open(l.zst, w.config(cache))
+			readAll(t, r, l.data, 3000)
+			r.Close()
+			s, c = r.Stats(), cache.Stats()
+		})
+		return s, c
+	}
+	boot()
+	random := rand.New(rand.NewPCG(1, 2))
+	noticed := 0
+	for range 20 {
+		files, err := filepath.Glob(filepath.Join(dir, "*.seg"))
+		if err != nil || len(files) < 3 {
+			t.Fatalf("%q, %v", files, err)
+		}
+		for range 1 + random.IntN(4) {
+			name := files[random.IntN(len(files))]
+			data, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := random.IntN(len(data) + 1)
+			switch random.IntN(3) {
+			case 0:
+				data = data[:at]
+			case 1:
+				clear(data[at:min(at+4096, len(data))])
+			default:
+				if at < len(data) {
+					data[at] ^= 1 << random.IntN(8)
+				}
+			}
+			if err := os.WriteFile(name, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s, c := boot(); s.Fetched > 0 || c.Damaged > 0 {
+			noticed++
+		}
+		if s, c := boot(evil.Cut(0)); s.Fetched > 0 || c.Damaged > 0 {
+			t.Fatalf("not mended: %+v, %+v", s, c)
+		}
+	}
+	if noticed < 10 { // the rest hits records that others have replaced
+		t.Errorf("noticed %d times of 20", noticed)
+	}
 }
