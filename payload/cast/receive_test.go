@@ -1,6 +1,7 @@
 package cast
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -362,6 +363,34 @@ func TestDiskFull(t *testing.T) {
 		last := w.posts.all
 		if len(last) != 0 {
 			t.Errorf("posted %+v, to nobody", last)
+		}
+	})
+}
+
+// The last report is sent again where it fails: without it the machine would pass for
+// silent.
+func TestLastReport(t *testing.T) {
+	p := paint(t, 3)
+	bubble(t, p, func(t *testing.T, w *world) {
+		failed := 0
+		m := w.machine(func(c *Config) {
+			post := c.Post
+			c.Post = func(ctx context.Context, url string, body []byte) error {
+				if s, err := DecodeStatus(body); err == nil && s.Ended() && failed < 2 {
+					failed++
+					return errDisk
+				}
+				return post(ctx, url, body)
+			}
+		})
+		m.start(all)
+		m.word(Sending)
+		for i := range p.Table {
+			m.send(p.frames(i)...)
+		}
+		m.finish(t)
+		if last := w.posts.all[len(w.posts.all)-1]; last.Stage != Done || failed != 2 {
+			t.Errorf("after %d failures: %+v", failed, last)
 		}
 	})
 }

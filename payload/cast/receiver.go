@@ -212,8 +212,7 @@ func (r *Receiver) live(now time.Time) bool {
 
 // report sends reports until the receiver has ended, the last one then.
 func (r *Receiver) report() error {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx := context.Background() // each report has its time
 	tick := time.NewTicker(r.config.Limits.Post)
 	defer tick.Stop()
 	for {
@@ -221,26 +220,29 @@ func (r *Receiver) report() error {
 		case <-tick.C:
 		case <-r.post:
 		case <-r.ended:
-			return r.tell(ctx)
+			for range 3 { // without the last one the machine would pass for silent
+				if r.tell(ctx) == nil {
+					break
+				}
+			}
+			return nil
 		}
-		if err := r.tell(ctx); err != nil {
-			return err
-		}
+		_ = r.tell(ctx) // the next one says as much
 	}
 }
 
-// tell sends a report to whom it may concern. That one does not get it does no harm.
+// postTime bounds a report to one sender: that of a liar may lead nowhere.
+const postTime = 2 * time.Second
+
+// tell sends a report to whom it may concern.
 func (r *Receiver) tell(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	body, to, err := r.status()
-	if err != nil {
-		return err
-	}
 	for _, s := range to {
-		_ = r.config.Post(ctx, "http://"+s.String()+Path, body)
+		ctx, cancel := context.WithTimeout(ctx, postTime)
+		err = errors.Join(err, r.config.Post(ctx, "http://"+s.String()+Path, body))
+		cancel()
 	}
-	return nil
+	return err
 }
 
 // status returns a report, and where it goes.
