@@ -164,7 +164,7 @@ func (s *server) cache(ctx context.Context) *imagecache.Cache {
 	}
 	c := local.Config{Sysfs: os.DirFS("/sys"), Dev: "/dev", Dir: "/tmp", LoadModule: func(string) error { return nil }, Log: s.log}
 	w := s.Cache
-	found, err := cachedisk.Find(ctx, c, cachedisk.Where{Label: w.Label, UUID: w.UUID, Size: w.Size, Build: w.Build, Seen: w.Seen})
+	found, err := cachedisk.Find(ctx, c, cachedisk.Where{Label: w.Label, UUID: w.UUID, Size: w.Size, Build: w.Build, Seen: w.Seen, Overlay: w.Overlay})
 	if err != nil {
 		s.log("cache: %v", err)
 		return nil
