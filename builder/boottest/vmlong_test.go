@@ -33,7 +33,7 @@ func TestVMImages(t *testing.T) {
 			args := []string{"vm", "run", file, "--memory", "512", flag, "--", "sh", "-c", `
 				cat >/from-stdin
 				grep " / " /proc/mounts
-				busybox wget -T ` + patience + ` -O /dev/null ` + d.repository + `/Release && echo online || echo offline
+				apt-get -q -o Acquire::Retries=0 -o Acquire::http::Timeout=` + patience + ` -o APT::Update::Error-Mode=any update >&2 && echo online || echo offline
 				echo to stderr >&2`}
 			cmd := exec.Command(filepath.Join(bin, "farboot"), args...)
 			cmd.Stdin = strings.NewReader(strings.Repeat(kind+"\n", 100_000))
@@ -151,6 +151,49 @@ func TestVMInterrupted(t *testing.T) {
 		t.Errorf("exit status %d\n%s", status, out)
 	}
 	disk.check(t)
+}
+
+// TestVMShell: somebody at a terminal works in an image, and what he did is kept whatever
+// the last command's status.
+func TestVMShell(t *testing.T) {
+	t.Parallel()
+	d := newDebian(t)
+	disk := d.disk(t, "ext4")
+	cmd := exec.Command("script", "-qec", filepath.Join(bin, "farboot")+" vm shell --commit "+disk.file, "/dev/null")
+	keys, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v: install the Debian package bsdutils", err)
+	}
+	var seen bytes.Buffer
+	until := func(phrase string) {
+		for b := make([]byte, 1); !strings.HasSuffix(seen.String(), phrase); seen.Write(b) {
+			if _, err := out.Read(b); err != nil {
+				t.Fatalf("%v, %q is not seen in\n%s", err, phrase, seen.String())
+			}
+		}
+	}
+	until("# ")
+	io.WriteString(keys, "tty; stty size; sleep 600\r") //nolint:errcheck // the next phrase tells
+	until("/dev/pts/0\r\n24 80\r\n")
+	io.WriteString(keys, "\x03") //nolint:errcheck // as above
+	until("# ")
+	io.WriteString(keys, "echo kept >/kept; exit 3\r") //nolint:errcheck // as above
+	until("farboot: wrote " + disk.file)
+	cmd.Wait() //nolint:errcheck // the status tells
+	if got := cmd.ProcessState.ExitCode(); got != 3 {
+		t.Errorf("exit status %d, want the shell's", got)
+	}
+	disk.check(t)
+	if got := command(t, "e2fsprogs", "debugfs", "-R", "cat /kept", disk.file+".checked"); !strings.Contains(got, "kept\n") {
+		t.Errorf("the image has %q", got)
+	}
 }
 
 // inUse tells whether a process has a file open.

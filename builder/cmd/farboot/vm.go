@@ -197,7 +197,7 @@ func attachTerminal(ctx context.Context, g *guest.Config) (restore func()) {
 	fd := int(in.Fd())
 	size := func() wire.Size {
 		columns, rows, err := term.GetSize(fd)
-		if err != nil {
+		if err != nil || columns <= 0 || rows <= 0 { // as on a serial line
 			return wire.Size{Columns: 80, Rows: 24}
 		}
 		return wire.Size{Columns: uint16(columns), Rows: uint16(rows)}
