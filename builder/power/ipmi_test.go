@@ -100,7 +100,13 @@ func TestIPMI(t *testing.T) {
 	}
 	state(IsOn)
 	do(Cycle)
-	time.Sleep(200 * time.Millisecond) // ipmi_sim switches on behind its answer
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) { // ipmi_sim switches on seconds behind its answer
+		if n, on := running(pid); on && n != second {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal("a cycle does not start a new process")
+		}
+	}
 	do(Off)
 	state(IsOff)
 	do(Off) // nothing

@@ -114,7 +114,7 @@ func TestFailuresOfTLS(t *testing.T) {
 		"another pin":       {func(c *Config) { c.Fingerprint = hexOf(other) }, ErrCertificate},
 		"dead":              {func(c *Config) { c.Address = dead(t) }, ErrDead},
 		"no such name":      {func(c *Config) { c.Address = "bmc.invalid" }, ErrDead},
-		"slow":              {func(c *Config) { c.Address = silent(t) }, ErrSlow},
+		"slow":              {func(c *Config) { c.Address, c.Seconds = silent(t), 1 }, ErrSlow},
 		"no TLS":            {func(c *Config) { c.Address = plain.Listener.Addr().String() }, ErrFailed},
 		"vouched for":       {nil, ErrUnsupported}, // 404
 		"pinned":            {func(c *Config) { c.Roots, c.Fingerprint = nil, colons(fingerprint(right.Certificate())) }, ErrUnsupported},
@@ -122,7 +122,6 @@ func TestFailuresOfTLS(t *testing.T) {
 	} {
 		for _, driver := range []string{recipe.DriverRedfish, recipe.DriverAMT} {
 			c := config(driver, right, tt.change)
-			c.Seconds = 1
 			_, err := driverOf(t, c).State(t.Context())
 			wantClass(t, driver+", "+name, err, tt.class)
 			if tt.class == ErrCertificate && !strings.Contains(err.Error(), fingerprint(right.Certificate())) {

@@ -60,8 +60,16 @@ mc_enable 0x20
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(sim, "-c", filepath.Join(dir, "lan.conf"), "-f", filepath.Join(dir, "sim.emu"), "-s", dir, "-n")
-	log, err := os.Create(filepath.Join(dir, "log"))
+	run(t, filepath.Join(dir, "log"), exec.Command(sim, "-c", filepath.Join(dir, "lan.conf"), "-f", filepath.Join(dir, "sim.emu"), "-s", dir, "-n"))
+	address = fmt.Sprintf("127.0.0.1:%d", port)
+	waitFor(t, address)
+	return address
+}
+
+// run runs the simulator until the test ends, however that does.
+func run(t testing.TB, name string, cmd *exec.Cmd) {
+	t.Helper()
+	log, err := os.Create(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,9 +96,6 @@ mc_enable 0x20
 		}
 		log.Close()
 	})
-	address = fmt.Sprintf("127.0.0.1:%d", port)
-	waitFor(t, address)
-	return address
 }
 
 // freePort returns a UDP port that nobody has.
