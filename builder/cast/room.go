@@ -27,10 +27,10 @@ type Room struct {
 type Machine struct {
 	cast.Status
 	// Address is where its last report came from.
-	Address string
-	Heard   time.Time
+	Address string    `json:"address"`
+	Heard   time.Time `json:"heard"`
 	// Silent: it has not ended, and is not heard of any more.
-	Silent bool
+	Silent bool `json:"silent,omitzero"`
 }
 
 // Room returns the room as it is now.

@@ -199,14 +199,11 @@ func TestDead(t *testing.T) {
 					defer close(sent)
 					c.cast(m)
 				}()
-				for len(m.taken) < len(p.Table) {
+				for n := 0; n < len(p.Table); {
 					time.Sleep(time.Second / 10)
 					m.mu.Lock()
-					n := len(m.taken)
+					n = len(m.taken)
 					m.mu.Unlock()
-					if n == len(p.Table) {
-						break
-					}
 				}
 				if took := time.Since(start); took < c.least || took > c.most {
 					t.Errorf("took %s, want %s to %s", took, c.least, c.most)
