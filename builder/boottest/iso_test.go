@@ -28,7 +28,7 @@ entries:
     title: A live system from the web
     iso:
       image: live
-      append: console=ttyS0,115200
+      append: console=ttyS0,115200 systemd.show_status=true
       options: {hostname: reading-room}
       memory: 768
 default: [live]
@@ -82,7 +82,7 @@ func newISOWorld(t *testing.T, iso string) *isoWorld {
 // system look at itself and switches it off.
 func (w *isoWorld) boots(t *testing.T, c vm.Config) *vm.VM {
 	t.Helper()
-	return w.runs(t, c, "farboot: medium", "preflight: kernel", "handing over: live")
+	return w.runs(t, c, "farboot: medium", "preflight: kernel", "handing over: live", "Welcome to")
 }
 
 // runs is boots of a machine that shows certain phrases first.
