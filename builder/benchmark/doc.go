@@ -16,6 +16,8 @@
 //     built from its module where it is not installed
 //   - TestBootProfile: what a boot waits for with and without a profile, against
 //     fetching all of the image first
+//   - TestCapture: an image of a used disk, and its publication, against
+//     partclone | zstd
 //   - TestBoot: a machine from the kernel's start to the next kernel, against a
 //     plain GET, and curl | sha256sum, in the same virtual machine
 //
