@@ -56,10 +56,10 @@ const (
 	command  = 60 * time.Second
 	building = 5 * time.Minute
 	// shutdown is how long machines get to shut down, all at once, and clearing how
-	// long xl gets to clear away those that have. It needs a second, or six in
-	// emulation.
+	// long xl gets to clear away those that have, for which Xen's own scripts run. It
+	// needs a second, or twenty where a processor is emulated on a busy computer.
 	shutdown = 60 * time.Second
-	clearing = 15 * time.Second
+	clearing = 60 * time.Second
 )
 
 // Config says what to make.
