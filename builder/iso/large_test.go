@@ -3,6 +3,7 @@
 package iso
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/farboot/farboot/builder/internal/liveiso"
@@ -28,5 +29,20 @@ func TestLarge(t *testing.T) {
 	}
 	if _, err := b.Modules(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLiveBuild: what live-build makes is found by its own menus.
+func TestLiveBuild(t *testing.T) {
+	f, size := open(t, liveiso.LiveBuild(t))
+	s, err := Examine(f, size, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Family != "live-boot" || !strings.HasPrefix(s.Cmdline, "boot=live live-media={device} components") || strings.Contains(s.Cmdline, "$") {
+		t.Errorf("family %s, command line %q", s.Family, s.Cmdline)
+	}
+	if k, err := s.Modules(); err != nil || !k.Has("nbd") || k.Release != s.Release {
+		t.Errorf("modules of %s: %v", s.Release, err)
 	}
 }

@@ -3,8 +3,9 @@
 // [Build] is a live system as Debian has them: live-boot and live-config, the usual
 // kernel, an initrd that update-initramfs made with nothing of ours in it, and the
 // configuration files that live-build writes. [Large] is the same with 4.5 GiB before
-// the parts that count. Both take a minute once, and nothing after that: what was made
-// lies in the temporary folder, under a name that tells how.
+// the parts that count, and [LiveBuild] what live-build itself makes. The first two take
+// a minute once, and nothing after that: what was made lies in the temporary folder,
+// under a name that tells how.
 //
 // It takes root and a mirror of Debian 12, by the host's apt sources. What it makes
 // is not the same from day to day.
@@ -30,6 +31,9 @@ const Hostname = "liveiso"
 //go:embed build.sh
 var script []byte
 
+//go:embed livebuild.sh
+var liveBuild []byte
+
 // Build returns the path of a live ISO of some 180 MB: live-boot, systemd, a login on
 // tty1 and, with console=ttyS0, on the serial line. Root's password is "live". Kernel
 // and initrd are /live/vmlinuz and /live/initrd.img. Callers do not change the file.
@@ -38,18 +42,28 @@ func Build(t testing.TB) string {
 	for tool, pkg := range map[string]string{"mmdebstrap": "mmdebstrap", "mksquashfs": "squashfs-tools", "xorriso": "xorriso", "zstd": "zstd"} {
 		oracle.Tool(t, tool, pkg)
 	}
-	return once(t, "live", "")
+	return once(t, script, "live", "")
+}
+
+// LiveBuild is a live ISO of the same packages made by live-build, with all that it
+// writes beside them: the real thing, which takes 4 minutes of a processor. It has no
+// password for anybody.
+func LiveBuild(t testing.TB) string {
+	t.Helper()
+	oracle.Tool(t, "lb", "live-build")
+	oracle.Tool(t, "debootstrap", "debootstrap")
+	return once(t, liveBuild, "livebuild", "")
 }
 
 // Large is Build's with a file of 4.5 GiB, which lies before all that is needed to
 // boot. The ISO is sparse.
 func Large(t testing.TB) string {
 	t.Helper()
-	return once(t, "large", Build(t))
+	return once(t, script, "large", Build(t))
 }
 
-// once runs the script with what to make of from, unless that is there.
-func once(t testing.TB, what, from string) string {
+// once runs a script with what to make of from, unless that is there.
+func once(t testing.TB, script []byte, what, from string) string {
 	t.Helper()
 	sum := sha256.Sum256(script)
 	path := filepath.Join(os.TempDir(), fmt.Sprintf("farboot-test-%s-%x.iso", what, sum[:6]))
