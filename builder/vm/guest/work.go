@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,9 +24,10 @@ type work struct {
 	target  string // what it becomes
 	replace bool   // the target is there
 
-	image *os.File // as it was; locked
-	part  *os.File // the copy, locked; nil where nothing is kept
-	kept  bool
+	image  *os.File  // as it was; locked
+	copied time.Time // when the image had last been written to by then
+	part   *os.File  // the copy, locked; nil where nothing is kept
+	kept   bool
 }
 
 // drive says how QEMU opens the file. Nobody needs it after a crash, so that nothing has
@@ -61,6 +63,11 @@ func openWork(ctx context.Context, c Config) (_ *work, err error) {
 	if w.format, err = diskfile.Format(w.image); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Image, err)
 	}
+	info, err := w.image.Stat()
+	if err != nil {
+		return nil, err
+	}
+	w.copied = info.ModTime()
 	if c.Discard {
 		return w, nil
 	}
@@ -133,7 +140,18 @@ func transfer(to, from *os.File, at, n int64) error {
 
 // keep makes the copy the target, for good.
 func (w *work) keep() error {
-	if info, err := w.image.Stat(); w.replace && err == nil {
+	info, err := w.image.Stat()
+	if err != nil {
+		return err
+	}
+	if w.replace {
+		// Others need not ask for the lock; what they did must not be lost.
+		if _, err := diskfile.Format(w.image); err != nil {
+			return err
+		}
+		if !info.ModTime().Equal(w.copied) {
+			return fmt.Errorf("%w: somebody has written to it meanwhile", diskfile.ErrBusy)
+		}
 		if owner, ok := info.Sys().(*syscall.Stat_t); ok {
 			_ = w.part.Chown(int(owner.Uid), int(owner.Gid)) // or it is whose program this is
 		}

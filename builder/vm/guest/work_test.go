@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/farboot/farboot/builder/internal/oracle"
 	"github.com/farboot/farboot/builder/vm/diskfile"
@@ -164,6 +165,13 @@ func TestWorkBusy(t *testing.T) {
 	}
 	if got := folder(t, image); got != "b.img disk.img disk.img.part" {
 		t.Errorf("the folder has %s", got)
+	}
+	later := time.Now().Add(time.Hour)
+	if err := os.Chtimes(image, later, later); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.keep(); !errors.Is(err, diskfile.ErrBusy) {
+		t.Errorf("what somebody wrote meanwhile is replaced: %v", err)
 	}
 }
 
