@@ -96,6 +96,7 @@ type System struct {
 	starting group // of machines
 
 	objects map[string]string // of machines: file in the toolbox, by hash
+	loops   []string          // block devices of their disks
 	found   []local.Folder    // on disks, mounted
 }
 

@@ -218,12 +218,19 @@ func (s *System) disk(ctx context.Context, machine string, ref object.Ref) (stri
 		return "", fmt.Errorf("%w: %.200s", err, script.Clean(out.String()))
 	}
 	device := strings.TrimSpace(out.String())
-	return device, s.do(ctx, command, nil, "losetup", "/usr/bin/busybox", "losetup", device, name)
+	if err := s.do(ctx, command, nil, "losetup", "/usr/bin/busybox", "losetup", device, name); err != nil {
+		return "", err
+	}
+	s.loops = append(s.loops, device)
+	return device, nil
 }
 
 // stopMachines shuts all machines down, destroys what is left, and lets the disks go.
 func (s *System) stopMachines() error {
 	err := s.endMachines()
+	for _, device := range s.loops {
+		err = errors.Join(err, s.do(context.Background(), command, nil, "losetup -d", "/usr/bin/busybox", "losetup", "-d", device))
+	}
 	for _, f := range s.found {
 		err = errors.Join(err, f.Close())
 	}
