@@ -176,7 +176,7 @@ func TestMalformed(t *testing.T) {
 
 func FuzzISO(f *testing.F) {
 	for _, args := range [][]string{{"-R"}, {"--norock"}, {"-R", "-disallow_dir_id_ext"}} {
-		f.Add(makeISO(f, append(args, "-padding", "0")...)[16*block:])
+		f.Add(makeISO(f, append(args, "-no-pad")...)[16*block:])
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		data = append(make([]byte, 16*block), data...)
