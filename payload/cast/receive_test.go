@@ -181,6 +181,12 @@ func TestDead(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 		}, 20 * time.Second, 22 * time.Second},
+		"says this and that": {func(m *machine) {
+			for i := range 3600 {
+				m.word(State(1 + i%4))
+				time.Sleep(time.Second / 4)
+			}
+		}, 20 * time.Second, 22 * time.Second},
 		"waits after a chunk": {func(m *machine) {
 			m.send(p.frames(0)...)
 			for range 3600 {

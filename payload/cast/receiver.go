@@ -163,10 +163,11 @@ func (r *Receiver) listenTo(w Word, from netip.AddrPort, now time.Time) {
 	if w.State == Asking && r.word.State != Asking {
 		r.due()
 	}
+	waits := w.State == Waiting && r.word.State <= Waiting // who sends does not wait again, and who lies might say so
 	if r.word = w; w.State != Over {
 		r.heard = now
 	}
-	if w.State == Waiting && r.stats.Cast == 0 && now.Sub(r.started) < r.config.Limits.Wait {
+	if waits && r.stats.Cast == 0 && now.Sub(r.started) < r.config.Limits.Wait {
 		r.useful, r.gained = now, now
 	}
 	if w.Port == 0 {
