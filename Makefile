@@ -77,7 +77,8 @@ soak: all ## boot BOOTS machines (200) with random faults from SEED (0 is the cl
 .PHONY: test-long
 test-long: all soak ## hours: the soak, twenty power cuts, bad disks, every tool, foreign kernels
 	$(GO) test -tags boot -count=1 -timeout 0 -v -run 'TestFlash$$' ./builder/boottest -args -flash.kills=20
-	$(GO) test -tags boot,long -count=1 -timeout 0 -v -run 'TestToolbox$$|TestBadDisks$$|TestXenInstaller$$|TestForeignOnUEFI$$|TestXenLive$$|TestXenParts$$|TestVMImages$$|TestVMFails$$|TestVMInterrupted$$|TestVMShell$$' ./builder/boottest
+	$(GO) test -tags boot,long -count=1 -timeout 0 -v -run 'TestToolbox$$|TestBadDisks$$|TestXenInstaller$$|TestForeignOnUEFI$$|TestXenLive$$|TestXenParts$$|TestVMImages$$|TestVMFails$$|TestVMInterrupted$$|TestVMShell$$|TestISO.*|TestImageRoot$$|TestCachePowerCut$$|TestCast.*|TestClone$$' ./builder/boottest
+	$(GO) test -tags long -count=1 -timeout 0 -v -run 'TestDebian$$|TestISO$$|TestLarge$$|TestLiveBuild$$' ./builder/iso ./builder/stock ./builder/internal/liveiso
 
 .PHONY: bench
 bench: all ## speed, side by side with the tool one would take otherwise
