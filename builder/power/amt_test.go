@@ -287,7 +287,7 @@ func FuzzParameters(f *testing.F) {
 	f.Add(`a="`)
 	f.Fuzz(func(t *testing.T, text string) {
 		for name, value := range parameters(text) {
-			if len(name)+len(value) > len(text) {
+			if len(name)+len(value) > 3*len(text) { // a byte that is no UTF-8 becomes U+FFFD in a name
 				t.Errorf("%q: %q", name, value)
 			}
 		}
